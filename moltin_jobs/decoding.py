@@ -1,0 +1,237 @@
+"""An answer's status, headers and body into what it means: a value, or an error raised.
+
+Pure, so that every oddity of the service's JSON is handled, and tested, in this one place.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+from typing import TYPE_CHECKING, Any, Never, cast
+
+import attrs
+import cattrs
+from cattrs.gen import make_dict_structure_fn, override
+
+from .errors import (
+    APIError,
+    AuthenticationError,
+    InvalidResponseError,
+    JobNotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    ServerError,
+    one_line,
+)
+from .models import Job
+from .schedule import parse_retry_after
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_BODY = 1 << 20
+"""Bytes after decompression; a job is a few hundred."""
+_MAX_ERROR_DEPTH = 32  # an error has to pickle, and pickle is recursive
+
+
+@attrs.frozen
+class Answer:
+    """One answer as it came: of the body at most one byte more than `MAX_BODY`."""
+
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    now: float
+    """When it came, in seconds since the epoch: what a ``Retry-After`` date is compared with."""
+
+
+def decode_job(answer: Answer, job_id: str) -> Job:
+    """The job that was asked for.
+
+    Raises `APIError` for any status but success, and `InvalidResponseError` for a success that
+    cannot be read as this job.
+    """
+    about = f"job {job_id}"
+    if not 200 <= answer.status <= 299:
+        raise _api_error(answer, about, job_id)
+    try:
+        job = _job(_load(answer.body))
+        if job.id.lower() != job_id.lower():
+            raise ValueError(f"it describes another job, {one_line(job.id)}")  # noqa: TRY301 (one way out)
+    except ValueError as problem:
+        raise InvalidResponseError(
+            about, str(problem), status=answer.status, body=answer.body
+        ) from None
+    return job
+
+
+def decode_token(answer: Answer) -> tuple[str, float | None]:
+    """The new token, and how many seconds it lives (``None`` if that cannot be told).
+
+    Credentials refused are an `AuthenticationError` whichever status says so. No error holds
+    anything of the body, since that may repeat a secret.
+    """
+    about = "the request for a token"
+    if answer.status in (400, 401, 403):
+        raise AuthenticationError(
+            answer.status,
+            about,
+            request_id=answer.headers.get("X-Request-Id"),
+            advice="Check the client id and secret, and that base_url is the region of the store.",
+        )
+    if not 200 <= answer.status <= 299:
+        raise _api_error(attrs.evolve(answer, body=b""), about, None)
+    try:
+        data = _load(answer.body)
+        token = data.get("access_token") if isinstance(data, dict) else None
+        if not (isinstance(token, str) and is_token(token)):
+            raise ValueError("it holds no usable access_token")  # noqa: TRY301 (one way out)
+    except ValueError as problem:
+        raise InvalidResponseError(about, str(problem), status=answer.status, body=b"") from None
+    lifetime = data.get("expires_in")
+    known = (
+        isinstance(lifetime, (int, float))
+        and not isinstance(lifetime, bool)
+        and 0 < lifetime < math.inf
+    )
+    return token, float(lifetime) if known else None
+
+
+def is_token(text: str) -> bool:
+    """Whether ``text`` can be sent as a bearer token: printable ASCII without a space."""
+    return text.isascii() and text.isprintable() and " " not in text and bool(text)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("it holds a key twice")
+    return found
+
+
+def _refuse_constant(name: str) -> Never:
+    raise ValueError(f"it holds {name}, which is not JSON")
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant)
+
+
+def _load(body: bytes) -> Any:
+    if len(body) > MAX_BODY:
+        raise ValueError(f"its body is longer than {MAX_BODY} bytes")
+    if not body:
+        raise ValueError("its body is empty")
+    try:
+        return _decoder.decode(body.decode())
+    except UnicodeDecodeError:
+        raise ValueError("its body is not UTF-8") from None
+    except json.JSONDecodeError as problem:
+        raise ValueError(f"its body is not JSON ({problem})") from None
+    except RecursionError:
+        raise ValueError("its JSON is nested too deep") from None
+
+
+def _essential(value: object, _: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("it has no usable id or status")
+    return value
+
+
+def _text(value: object, _: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _timestamp(value: object, _: object) -> datetime.datetime | None:
+    # The schema says no more than "string", so nothing here is worth the end of a wait.
+    try:
+        moment = datetime.datetime.fromisoformat(cast("str", value).upper())
+        if moment.tzinfo is None:
+            return None
+        moment = moment.astimezone(datetime.UTC)
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        return None
+    return moment if moment.year > 1 else None  # Go's zero time means "never"
+
+
+# cattrs makes '123' of 123 and 'None' of None unless every field has a hook of its own.
+_structure = make_dict_structure_fn(
+    Job,
+    cattrs.Converter(detailed_validation=False),
+    _cattrs_detailed_validation=False,
+    id=override(struct_hook=_essential),
+    status=override(struct_hook=_essential),
+    type=override(struct_hook=_text),
+    job_type=override(struct_hook=_text),
+    error=override(struct_hook=_text),
+    created_at=override(struct_hook=_timestamp),
+    updated_at=override(struct_hook=_timestamp),
+    self_url=override(struct_hook=_text),
+    file_url=override(struct_hook=_text),
+)
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _job(document: object) -> Job:
+    data = _object(_object(document).get("data"))
+    times, links, link = (_object(data.get(key)) for key in ("timestamps", "links", "link"))
+    flat = data | {
+        "created_at": times.get("created_at"),
+        "updated_at": times.get("updated_at"),
+        "self_url": links.get("self"),
+        "file_url": link.get("href"),
+    }
+    try:
+        return _structure(flat, Job)
+    except KeyError:
+        raise ValueError("it has no usable id or status") from None
+
+
+_CLASSES: dict[int, type[APIError]] = {
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    429: RateLimitError,
+}
+
+
+def _api_error(answer: Answer, about: str, job_id: str | None) -> APIError:
+    status = answer.status
+    errors = _errors(answer.body)
+    named = errors[0].get("request_id") if errors else None
+    facts: dict[str, Any] = {
+        "errors": errors,
+        "request_id": _text(named, None) or answer.headers.get("X-Request-Id"),
+        "retry_after": parse_retry_after(answer.headers.get("Retry-After"), answer.now),
+    }
+    if status == 404 and job_id is not None:
+        return JobNotFoundError(job_id, **facts)
+    if 300 <= status <= 399:
+        target = one_line(answer.headers.get("Location", "nowhere"))
+        facts["advice"] = (
+            f"It redirects {answer.url} to {target}, which is never followed, since the token "
+            f"would go along: set base_url to the address of the service itself."
+        )
+    kind = ServerError if 500 <= status <= 599 else _CLASSES.get(status, APIError)
+    return kind(status, about, **facts)
+
+
+def _errors(body: bytes) -> tuple[dict[str, Any], ...]:
+    """The error objects in ``{"errors": […]}``, or the one that came without any list around."""
+    try:
+        document = _object(_load(body))
+    except ValueError:
+        return ()
+    listed = document.get("errors", [document] if "title" in document else [])
+    found = listed if isinstance(listed, list) else [listed]
+    return tuple(error for error in found if isinstance(error, dict) and _shallow(error))
+
+
+def _shallow(value: object, depth: int = _MAX_ERROR_DEPTH) -> bool:
+    if isinstance(value, (dict, list)):
+        parts = value.values() if isinstance(value, dict) else value
+        return depth > 0 and all(_shallow(part, depth - 1) for part in parts)
+    return True

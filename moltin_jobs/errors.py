@@ -1,0 +1,229 @@
+"""Every error that this library raises of its own.
+
+MoltinJobsError                         .temporary
+├── ConfigurationError(ValueError)
+├── InvalidJobIdError(ValueError)
+├── JobFailedError                      .job .error
+│   └── JobCancelledError
+├── JobTimeoutError(TimeoutError)       .job_id .timeout .job .polls .last_error
+├── TransportError
+├── InvalidResponseError                .status .body
+└── APIError                            .status .errors .request_id .retry_after
+    ├── AuthenticationError   401
+    ├── PermissionDeniedError 403
+    ├── JobNotFoundError      404       .job_id .job
+    ├── RateLimitError        429
+    └── ServerError           5xx
+
+Two kinds are not in the tree: ``RuntimeError`` for a session that is closed or used from
+another event loop, ``TypeError`` for an argument that a type checker would have refused.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .models import Job
+
+_TEXT_LIMIT = 500
+
+
+def one_line(text: str) -> str:
+    """Foreign text as it may stand in a message: one line, bounded, nothing unprintable."""
+    line = " ".join(text[:_TEXT_LIMIT].split()) + ("…" if len(text) > _TEXT_LIMIT else "")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
+class MoltinJobsError(Exception):
+    """Any error of this library: its message is one line, and it pickles and copies."""
+
+    temporary: bool = False
+    """Whether doing the same again later could succeed."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By itself an exception would be made again by its constructor from its message, which
+        # is not what the constructors here take.
+        return self._restore, (self.args, self.__dict__)
+
+    @classmethod
+    def _restore(cls, args: tuple[Any, ...], facts: dict[str, Any]) -> Self:
+        error = cls.__new__(cls)
+        error.args = args
+        error.__dict__.update(facts)
+        return error
+
+
+class ConfigurationError(MoltinJobsError, ValueError):
+    """A setting that cannot work; the message names it. Nothing was sent."""
+
+
+class InvalidJobIdError(MoltinJobsError, ValueError):
+    """Not the id of a job; nothing was sent."""
+
+    def __init__(self, job_id: object) -> None:
+        shown = one_line(repr(job_id[:100] if isinstance(job_id, str) else job_id))
+        super().__init__(
+            f"{shown} is not a job id: give a uuid.UUID, or a str of 1 to 128 ASCII letters, "
+            f"digits, '-' and '_'. Nothing was sent."
+        )
+
+
+class JobFailedError(MoltinJobsError):
+    """The job ended, and failed."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(self._message(job))
+        self.job = job
+        self.error = job.error
+        """The reason that the service gave, or ``None``."""
+
+    @staticmethod
+    def _message(job: Job) -> str:
+        reason = one_line(job.error) if job.error else "the service gave no reason"
+        return f"job {job.id} failed: {reason}. It will not change: create a new job."
+
+
+class JobCancelledError(JobFailedError):
+    """The job was cancelled on the service's side."""
+
+    @staticmethod
+    def _message(job: Job) -> str:
+        reason = f": {one_line(job.error)}" if job.error else ""
+        return f"job {job.id} was cancelled{reason}. It will not change: create a new job."
+
+
+class JobTimeoutError(MoltinJobsError, TimeoutError):
+    """The time given to a wait ran out; the job itself may still be running."""
+
+    temporary = True
+
+    def __init__(
+        self,
+        job_id: str,
+        *,
+        timeout: float,
+        job: Job | None,
+        polls: int,
+        last_error: MoltinJobsError | None,
+    ) -> None:
+        seen = "never seen" if job is None else f"last seen {one_line(job.status)!r}"
+        trouble = "" if last_error is None else f" (last trouble: {last_error})"
+        super().__init__(
+            f"job {job_id} did not end within {timeout:g} s: {seen} in {polls} polls{trouble}. "
+            f"It may still be running: wait for it again, or with a longer timeout."
+        )
+        self.job_id = job_id
+        self.timeout = timeout
+        """In seconds, as given to the wait."""
+        self.job = job
+        """The job as last seen, or ``None`` if no poll was answered."""
+        self.polls = polls
+        self.last_error = last_error
+        """The last error that the wait lived through, or ``None``."""
+
+
+class TransportError(MoltinJobsError):
+    """No whole answer came: DNS, connection, TLS, a garbled or cut answer, or an attempt's time.
+
+    ``temporary`` unless the peer's certificate could not be verified.
+    """
+
+    def __init__(self, about: str, problem: str, advice: str, *, temporary: bool = True) -> None:
+        super().__init__(f"{about}: {problem}. {advice}")
+        self.temporary = temporary
+
+
+class InvalidResponseError(MoltinJobsError):
+    """An answer that says success and cannot be read."""
+
+    temporary = True
+
+    def __init__(self, about: str, problem: str, *, status: int, body: bytes) -> None:
+        super().__init__(
+            f"{about}: the service answered {status}, but {problem}. Try again; if it stays so, "
+            f"see whether base_url and every proxy on the way lead to the service."
+        )
+        self.status = status
+        self.body = body[:200]
+        """The first 200 bytes of the answer; always empty for a token request."""
+
+
+class APIError(MoltinJobsError):
+    """The service answered with a status other than success. ``temporary`` for 408, 429, 5xx."""
+
+    advice = "The service refuses this request: it makes no sense to repeat it as it is."
+
+    def __init__(
+        self,
+        status: int,
+        about: str,
+        *,
+        errors: Sequence[dict[str, Any]] = (),
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        advice: str | None = None,
+    ) -> None:
+        told = [errors[0].get(key) for key in ("title", "detail")] if errors else []
+        parts = [f"{about}: the service answered {status}"]
+        parts += [one_line(text) for text in told if isinstance(text, str) and text]
+        known = "" if request_id is None else f" (request id {one_line(request_id)})"
+        super().__init__(f"{': '.join(parts)}{known}. {advice or self.advice}")
+        self.status = status
+        self.errors = tuple(errors)
+        """The service's own error objects as sent; always empty for a token request."""
+        self.request_id = request_id
+        """What to give to the vendor's support."""
+        self.retry_after = retry_after
+        """Seconds that the service asked to be left alone for, or ``None``."""
+        self.temporary = status in (408, 429) or 500 <= status <= 599
+
+
+class AuthenticationError(APIError):
+    """The token, or the credentials that should give one, were refused."""
+
+    advice = (
+        "Give a token that is not expired (they live one hour), or credentials that are valid "
+        "for this base_url; ClientCredentials renews tokens by itself."
+    )
+
+
+class PermissionDeniedError(APIError):
+    """The token is valid, and may not do this."""
+
+    advice = "The token lacks the right: use one from a client_credentials key of this store."
+
+
+class JobNotFoundError(APIError):
+    """There is no such job, or none any more: a job expires a week after its creation."""
+
+    advice = "Check the id and the store; jobs expire a week after they were created."
+
+    def __init__(
+        self,
+        job_id: str,
+        *,
+        errors: Sequence[dict[str, Any]] = (),
+        request_id: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(
+            404, f"job {job_id}", errors=errors, request_id=request_id, retry_after=retry_after
+        )
+        self.job_id = job_id
+        self.job: Job | None = None
+        """The job as last seen by the wait that met this, or ``None``."""
+
+
+class RateLimitError(APIError):
+    """The store's requests for this second are used up, by this session or by others."""
+
+    advice = "The session pauses by itself; if it recurs, lower rate_limit or ask for a higher one."
+
+
+class ServerError(APIError):
+    """The service failed."""
+
+    advice = "Try again later; if it stays so, report the request id to the service's support."
