@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import datetime
 import json
-import math
-from typing import TYPE_CHECKING, Any, Never, cast
+from collections.abc import Mapping
+from typing import Any, Never, cast
 
 import attrs
 import cattrs
@@ -27,11 +27,9 @@ from .errors import (
 from .models import Job
 from .schedule import parse_retry_after
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 MAX_BODY = 1 << 20
 """Bytes after decompression; a job is a few hundred."""
+_LONGEST_LIFETIME = 1e9  # a token's, in seconds: something that can be added to a clock
 _MAX_ERROR_DEPTH = 32  # an error has to pickle, and pickle is recursive
 
 
@@ -42,7 +40,7 @@ class Answer:
     url: str
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes = attrs.field(repr=False)
     now: float
     """When it came, in seconds since the epoch: what a ``Retry-After`` date is compared with."""
 
@@ -84,19 +82,11 @@ def decode_token(answer: Answer) -> tuple[str, float | None]:
     if not 200 <= answer.status <= 299:
         raise _api_error(attrs.evolve(answer, body=b""), about, None)
     try:
-        data = _load(answer.body)
-        token = data.get("access_token") if isinstance(data, dict) else None
-        if not (isinstance(token, str) and is_token(token)):
-            raise ValueError("it holds no usable access_token")  # noqa: TRY301 (one way out)
-    except ValueError as problem:
-        raise InvalidResponseError(about, str(problem), status=answer.status, body=b"") from None
-    lifetime = data.get("expires_in")
-    known = (
-        isinstance(lifetime, (int, float))
-        and not isinstance(lifetime, bool)
-        and 0 < lifetime < math.inf
-    )
-    return token, float(lifetime) if known else None
+        return _token(_object(_load(answer.body)))
+    except ValueError as error:
+        problem = str(error)
+    # Out here, since the frames of what is raised in there hold the token.
+    raise InvalidResponseError(about, problem, status=answer.status, body=b"")
 
 
 def is_token(text: str) -> bool:
@@ -170,6 +160,15 @@ _structure = make_dict_structure_fn(
     self_url=override(struct_hook=_text),
     file_url=override(struct_hook=_text),
 )
+
+
+def _token(data: dict[str, Any]) -> tuple[str, float | None]:
+    token, lifetime = data.get("access_token"), data.get("expires_in")
+    if not isinstance(token, str) or not is_token(token):
+        raise ValueError("it holds no usable access_token")
+    if isinstance(lifetime, bool) or not isinstance(lifetime, (int, float)):
+        return token, None
+    return token, float(lifetime) if 0 < lifetime < _LONGEST_LIFETIME else None
 
 
 def _object(value: object) -> dict[str, Any]:

@@ -49,6 +49,11 @@ def _seconds(instance: object, attribute: attrs.Attribute[Any], value: object) -
     check_seconds(f"{type(instance).__name__}.{attribute.name}", value)
 
 
+def _outage(_: object, __: attrs.Attribute[Any], value: object) -> None:
+    if value is not None:
+        check_seconds("Polling.outage", value)
+
+
 def _factor(_: object, __: attrs.Attribute[Any], value: object) -> None:
     check_number("Polling.factor", value, "a finite number from 1", lambda factor: factor >= 1)
 
@@ -89,7 +94,7 @@ class Polling:
     """The longest interval; it also caps ``initial``."""
     jitter: float = attrs.field(default=0.2, validator=_jitter)
     """Each interval is up to this part shorter or longer, 0 to 1, lest waits march in step."""
-    outage: float | None = attrs.field(default=300.0, validator=attrs.validators.optional(_seconds))
+    outage: float | None = attrs.field(default=300.0, validator=_outage)
     """How long polls may fail in a row, for passing causes, before the wait gives up with the
     last error. ``None``: it never does."""
 

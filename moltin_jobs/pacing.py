@@ -1,0 +1,112 @@
+"""When the next request may be sent: the rate limit, and the pause that a 429 imposes on all.
+
+A request takes its turn in the line, and there waits out a pause, gets its token, and is granted
+its send. A token request skips the line, so that no one who holds the turn waits for one behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from typing import Protocol
+
+from .errors import ConfigurationError
+from .schedule import LONGEST_PAUSE, pause_length
+
+_log = logging.getLogger("moltin_jobs")
+_RESTART_SECONDS = 1.0
+_RESTART_SPACING = 0.05
+
+
+class Limiter(Protocol):
+    """What ``rate_limit`` may be, so that several processes can share one store's budget."""
+
+    async def acquire(self) -> object:
+        """Return when one more request may be sent; it is called once for each."""
+
+
+class _Slots:
+    """A slot is held from before a send until one second after its answer began or it failed.
+
+    So no window of one second sees more than ``rate`` requests arrive at the server, however
+    long each is on its way. Counting sends alone would not do: handshakes bunch them.
+    """
+
+    def __init__(self, rate: int) -> None:
+        self._free = asyncio.Semaphore(rate)
+
+    async def acquire(self) -> None:
+        await self._free.acquire()
+
+    def release(self) -> None:
+        asyncio.get_running_loop().call_later(1.0, self._free.release)
+
+
+class Pacer:
+    """Decides, for one session, when each request may be sent."""
+
+    def __init__(self, rate_limit: int | Limiter | None) -> None:
+        self._slots: _Slots | None = None
+        self._limiter: Limiter | None = None
+        if isinstance(rate_limit, int) and not isinstance(rate_limit, bool) and rate_limit >= 1:
+            self._limiter = self._slots = _Slots(rate_limit)
+        elif callable(getattr(rate_limit, "acquire", None)):
+            self._limiter = rate_limit  # type: ignore[assignment]  # the line above is the check
+        elif rate_limit is not None:
+            raise ConfigurationError(
+                f"rate_limit must be an int from 1, None, or an object with 'async def acquire()', "
+                f"not {rate_limit!r}"
+            )
+        self.line = asyncio.Lock()
+        self._head = asyncio.Lock()
+        self._paused_from = self._paused_until = self._not_before = -math.inf
+        self._storm = 0
+
+    async def pause_over(self) -> None:
+        """Return when no pause forbids a send."""
+        loop = asyncio.get_running_loop()
+        while (wait := self._not_before - loop.time()) > 0:  # noqa: ASYNC110 (time is what ends it)
+            await asyncio.sleep(wait)
+
+    async def grant(self) -> float:
+        """Return, once one request may be sent, the time; `settle` must follow."""
+        async with self._head:
+            if self._limiter is not None:
+                await self._limiter.acquire()
+            try:
+                await self.pause_over()
+            except BaseException:
+                self.settle()
+                raise
+            now = asyncio.get_running_loop().time()
+            if now < self._paused_until + _RESTART_SECONDS:
+                # Whoever waited out the pause would otherwise be sent in one burst.
+                self._not_before = now + _RESTART_SPACING
+            return now
+
+    def settle(self) -> None:
+        """Say that a granted request was answered, headers at least, or failed."""
+        if self._slots is not None:
+            self._slots.release()
+
+    def answered(self, sent_at: float) -> None:
+        """Say that a request, granted at ``sent_at``, met no 429: the next one is a new storm."""
+        if sent_at > self._paused_from:
+            self._storm = 0
+
+    def pause(self, sent_at: float, retry_after: float | None) -> None:
+        """Stop all sends because a request, granted at ``sent_at``, met a 429."""
+        now = asyncio.get_running_loop().time()
+        if sent_at <= self._paused_from:  # the storm that the present pause answers
+            until = now + min(retry_after or 0.0, LONGEST_PAUSE)
+        else:
+            self._storm += 1
+            self._paused_from = now
+            length = pause_length(self._storm, retry_after)
+            until = now + length
+            _log.warning(
+                "rate limit met (429): nothing is sent for %.1f s", length, extra={"wait": length}
+            )
+        self._paused_until = max(self._paused_until, until)
+        self._not_before = max(self._not_before, until)

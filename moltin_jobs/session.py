@@ -1,0 +1,385 @@
+"""The public face: ids are checked, lookups retried, waits started, and all of it closed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
+
+from .auth import Auth, ClientCredentials
+from .decoding import decode_job
+from .errors import (
+    ConfigurationError,
+    InvalidJobIdError,
+    JobCancelledError,
+    JobFailedError,
+    MoltinJobsError,
+    RateLimitError,
+    one_line,
+)
+from .models import Job, JobState
+from .pacing import Limiter, Pacer
+from .schedule import LONGEST_PAUSE, Polling, Retry, check_seconds
+from .transport import Transport
+from .waiting import watch
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import aiohttp
+
+T = TypeVar("T")
+JobId = str | uuid.UUID
+
+_log = logging.getLogger("moltin_jobs")
+_JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_MOST_SPELLINGS = 100
+
+
+def _checked_id(job_id: object) -> str:
+    text = str(job_id) if isinstance(job_id, uuid.UUID) else job_id
+    if not isinstance(text, str) or not _JOB_ID.fullmatch(text):
+        raise InvalidJobIdError(job_id)
+    return text
+
+
+def _checked_ids(job_ids: Iterable[JobId]) -> list[str]:
+    if isinstance(job_ids, (str, uuid.UUID)):
+        raise TypeError(f"job_ids must be an iterable of ids, not one id: use [{job_ids!r}]")
+    return [_checked_id(job_id) for job_id in job_ids]
+
+
+class JobsSession:
+    """Fetches jobs, and waits for them, under one rate limit and with one source of tokens.
+
+    ``auth`` is a bearer token, `ClientCredentials`, or an async callable that returns a token
+    (called when none is held and after a 401, by one caller at a time; its own exceptions pass
+    through). Documented tokens live one hour.
+
+    ``base_url`` is https, or http to loopback. ``rate_limit``: requests in any one second of
+    everything that this session sends, an int from 1, ``None``, or a `Limiter`; the smallest
+    limit that the service documents is 25 a second for a store. ``request_timeout``: seconds for
+    one attempt, headers and body, not counting any queue. ``http``: a session of the caller's,
+    used but never closed. ``headers`` are sent with each request.
+
+    A session belongs to the event loop it is first used in; it is opened by ``async with`` or
+    the first request. Raises `ConfigurationError` for a setting that cannot work.
+    """
+
+    def __init__(
+        self,
+        auth: Auth,
+        *,
+        base_url: str = "https://api.moltin.com",
+        rate_limit: int | Limiter | None = 20,
+        request_timeout: float = 10.0,
+        retry: Retry = Retry(),  # noqa: B008 (frozen)
+        polling: Polling = Polling(),  # noqa: B008 (frozen)
+        http: aiohttp.ClientSession | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        check_seconds("request_timeout", request_timeout)
+        self._retry = _instance("retry", retry, Retry)
+        self._polling = _instance("polling", polling, Polling)
+        self._transport = Transport(
+            auth,
+            base_url=base_url,
+            pacer=Pacer(rate_limit),
+            request_timeout=request_timeout,
+            http=http,
+            headers=headers,
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+        self._running: set[asyncio.Timeout] = set()
+        self._all_ended = asyncio.Event()
+        self._unknown_spellings: set[str] = set()
+
+    @classmethod
+    def from_env(cls, **overrides: Any) -> Self:
+        """Make a session from the environment; ``overrides`` are the constructor's, and win.
+
+        ``EPCC_API_BASE_URL``, ``EPCC_CLIENT_ID`` and ``EPCC_CLIENT_SECRET`` are the variables of
+        the vendor's own command line; without the latter two, ``EPCC_ACCESS_TOKEN`` is a token.
+        Raises `ConfigurationError` that names what is missing.
+        """
+        settings = {"auth": _auth_from_env()} if "auth" not in overrides else {}
+        if base_url := os.environ.get("EPCC_API_BASE_URL"):
+            settings["base_url"] = base_url
+        return cls(**settings | overrides)
+
+    async def __aenter__(self) -> Self:
+        self._enter()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End every wait and lookup in progress with `RuntimeError`, and return when all ended.
+
+        Closing twice does no harm. An ``http`` session of the caller's stays open.
+        """
+        self._check_loop()
+        if not self._closed:
+            self._closed = True
+            now = asyncio.get_running_loop().time()
+            for scope in self._running:
+                scope.reschedule(now)
+        try:
+            if self._running:
+                await self._all_ended.wait()
+        finally:
+            await self._transport.close()
+
+    async def get_job(self, job_id: JobId) -> Job:
+        """Look a job up, again within `Retry` where the cause of a failure may pass.
+
+        A job that failed is returned like any other. Raises `InvalidJobIdError`,
+        `JobNotFoundError` and what else the tree holds for one request.
+        """
+        fetch = self._fetch(_checked_id(job_id))
+        async with self._operation():
+            for wait in self._retry.intervals():
+                try:
+                    return await fetch()
+                except MoltinJobsError as error:
+                    if not error.temporary or _asks_too_long(error):
+                        raise
+                    _log.warning("tried again in %.1f s: %s", wait, error, extra={"job_id": job_id})
+                await asyncio.sleep(wait)
+            return await fetch()
+
+    @overload
+    async def get_jobs(
+        self, job_ids: Iterable[JobId], *, return_exceptions: Literal[False] = False
+    ) -> list[Job]: ...
+    @overload
+    async def get_jobs(
+        self, job_ids: Iterable[JobId], *, return_exceptions: Literal[True]
+    ) -> list[Job | Exception]: ...
+    async def get_jobs(
+        self, job_ids: Iterable[JobId], *, return_exceptions: bool = False
+    ) -> list[Job] | list[Job | Exception]:
+        """Look many jobs up at once; the answers are in the order of ``job_ids``.
+
+        When one fails, the others are cancelled and finished before its error is raised; with
+        ``return_exceptions`` the error stands in its place in the list instead.
+        """
+        return await _all(self.get_job, _checked_ids(job_ids), return_exceptions)
+
+    async def wait_for_job(
+        self, job_id: JobId, *, timeout: float | None = None, polling: Polling | None = None
+    ) -> Job:
+        """Wait until the job has ended, and return it if it succeeded.
+
+        ``timeout``, in seconds, bounds everything; ``polling`` is used instead of the session's.
+        Raises `JobFailedError`, `JobCancelledError`, `JobTimeoutError`; at once what cannot pass
+        (`JobNotFoundError`, `AuthenticationError`, …); after `Polling.outage` what could have.
+        """
+        changes = self._changes(job_id, timeout, polling)
+        async with self._operation(), contextlib.aclosing(changes):
+            async for job in changes:
+                last = job
+        if last.state is JobState.CANCELLED:
+            raise JobCancelledError(last)
+        if last.state is JobState.FAILED:
+            raise JobFailedError(last)
+        return last
+
+    @overload
+    async def wait_for_jobs(
+        self,
+        job_ids: Iterable[JobId],
+        *,
+        timeout: float | None = None,
+        polling: Polling | None = None,
+        return_exceptions: Literal[False] = False,
+    ) -> list[Job]: ...
+    @overload
+    async def wait_for_jobs(
+        self,
+        job_ids: Iterable[JobId],
+        *,
+        timeout: float | None = None,
+        polling: Polling | None = None,
+        return_exceptions: Literal[True],
+    ) -> list[Job | Exception]: ...
+    async def wait_for_jobs(
+        self,
+        job_ids: Iterable[JobId],
+        *,
+        timeout: float | None = None,
+        polling: Polling | None = None,
+        return_exceptions: bool = False,
+    ) -> list[Job] | list[Job | Exception]:
+        """Wait for many jobs at once, as `get_jobs` looks many up; each has its own ``timeout``."""
+        ids = _checked_ids(job_ids)
+        _check_wait(timeout, polling)
+
+        async def wait(job_id: str) -> Job:
+            return await self.wait_for_job(job_id, timeout=timeout, polling=polling)
+
+        return await _all(wait, ids, return_exceptions)
+
+    def watch_job(
+        self, job_id: JobId, *, timeout: float | None = None, polling: Polling | None = None
+    ) -> AsyncGenerator[Job]:
+        """Yield the job whenever its ``status``, as spelled, has changed, until it has ended.
+
+        A job that failed or was cancelled is yielded like one that succeeded. The time that the
+        consumer takes counts against ``timeout``. Raises what `wait_for_job` raises, but for
+        `JobFailedError`.
+        """
+        return self._guarded(self._changes(job_id, timeout, polling))
+
+    async def _guarded(self, changes: AsyncGenerator[Job]) -> AsyncGenerator[Job]:
+        # The operation must not span the yield: the consumer's own time is not ours to end.
+        async with contextlib.aclosing(changes):
+            while True:
+                async with self._operation():
+                    job = await anext(changes, None)
+                if job is None:
+                    return
+                yield job
+
+    def _changes(
+        self, job_id: JobId, timeout: float | None, polling: Polling | None
+    ) -> AsyncGenerator[Job]:
+        text = _checked_id(job_id)
+        _check_wait(timeout, polling)
+        return watch(text, self._fetch(text), polling or self._polling, timeout)
+
+    def _fetch(self, job_id: str) -> Callable[[], Awaitable[Job]]:
+        url = self._transport.url(f"/v2/jobs/{job_id}")
+        about = f"job {job_id}"
+
+        async def fetch() -> Job:
+            job = decode_job(await self._transport.get(url, about), job_id)
+            if job.state is JobState.UNKNOWN:
+                self._warn_of_spelling(job)
+            return job
+
+        return fetch
+
+    def _warn_of_spelling(self, job: Job) -> None:
+        known = self._unknown_spellings
+        spelling = one_line(job.status)
+        if spelling not in known and len(known) < _MOST_SPELLINGS:
+            known.add(spelling)
+            _log.warning(
+                "job %s: status %r is not documented; it is taken for one that may still change",
+                job.id,
+                spelling,
+                extra={"job_id": job.id, "job_status": spelling},
+            )
+
+    @contextlib.asynccontextmanager
+    async def _operation(self) -> AsyncIterator[None]:
+        """Stand for one call in progress, which `close` can end and waits for."""
+        self._enter()
+        try:
+            async with asyncio.timeout(None) as scope:
+                self._running.add(scope)
+                try:
+                    yield
+                finally:
+                    self._running.discard(scope)
+                    if self._closed and not self._running:
+                        self._all_ended.set()
+        except TimeoutError:
+            if not scope.expired():
+                raise
+        else:
+            return
+        raise RuntimeError("the JobsSession was closed while this call was in progress")
+
+    def _enter(self) -> None:
+        self._check_loop()
+        if self._closed:
+            raise RuntimeError("this JobsSession is closed: make a new one")
+
+    def _check_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise RuntimeError(
+                "this JobsSession belongs to another event loop: make one session for each loop"
+            )
+
+
+async def wait_for_job(
+    session: JobsSession,
+    job_id: JobId,
+    *,
+    timeout: float | None = None,
+    polling: Polling | None = None,
+) -> Job:
+    """Wait until the job has ended: `JobsSession.wait_for_job` as a function."""
+    return await session.wait_for_job(job_id, timeout=timeout, polling=polling)
+
+
+async def _all(
+    call: Callable[[str], Awaitable[Job]], job_ids: list[str], return_exceptions: bool
+) -> list[Any]:
+    async def settle(job_id: str) -> Job | Exception:
+        try:
+            return await call(job_id)
+        except Exception as error:
+            if not return_exceptions:
+                raise
+            return error
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(settle(job_id)) for job_id in job_ids]
+    except ExceptionGroup as failed:
+        first = failed.exceptions[0]
+    else:
+        return [task.result() for task in tasks]
+    raise first
+
+
+def _asks_too_long(error: MoltinJobsError) -> bool:
+    return isinstance(error, RateLimitError) and (error.retry_after or 0) > LONGEST_PAUSE
+
+
+def _check_wait(timeout: object, polling: object) -> None:
+    if timeout is not None:
+        check_seconds("timeout", timeout)
+    if polling is not None:
+        _instance("polling", polling, Polling)
+
+
+def _instance(name: str, value: object, kind: type[T]) -> T:
+    if not isinstance(value, kind):
+        raise ConfigurationError(f"{name} must be a {kind.__name__}, not {value!r}")
+    return value
+
+
+def _auth_from_env() -> str | ClientCredentials:
+    client_id = os.environ.get("EPCC_CLIENT_ID")
+    client_secret = os.environ.get("EPCC_CLIENT_SECRET")
+    token = os.environ.get("EPCC_ACCESS_TOKEN")
+    if client_id and client_secret:
+        return ClientCredentials(client_id, client_secret)
+    if token:
+        return token
+    if client_id or client_secret:
+        missing = "EPCC_CLIENT_SECRET" if client_id else "EPCC_CLIENT_ID"
+        raise ConfigurationError(f"the environment variable {missing} is not set")
+    raise ConfigurationError(
+        "no credentials in the environment: set EPCC_CLIENT_ID and EPCC_CLIENT_SECRET, or "
+        "EPCC_ACCESS_TOKEN"
+    )

@@ -1,0 +1,271 @@
+"""One exchange over HTTP: everything that aiohttp does, raises or lacks ends in this module.
+
+What must happen at each send, aiohttp's own hidden resends included, is done in a client
+middleware: the turn, the token, the grant, and the start of the attempt's time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import ipaddress
+import time
+from collections.abc import Mapping
+
+import aiohttp
+from yarl import URL
+
+from .auth import Auth, ClientCredentials, Secret, Tokens
+from .decoding import MAX_BODY, Answer, decode_token
+from .errors import ConfigurationError, TransportError, one_line
+from .pacing import Pacer
+from .schedule import parse_retry_after
+
+_CONNECTIONS = 100
+_USER_AGENT = f"moltin-jobs/{importlib.metadata.version('moltin-jobs')}"
+_OURS = frozenset({"accept", "authorization", "connection", "content-length", "host"})
+_UNTRUSTED = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=None)
+_KEPT_HEADERS = ("Location", "Retry-After", "X-Request-Id")
+_SHORTEST_SECRET = 8  # to cut anything shorter out of an answer could change what it says
+
+
+def parse_base_url(text: object) -> URL:
+    """Raise `ConfigurationError` unless the token may be sent to this address."""
+    try:
+        if not isinstance(text, str) or any(c.isspace() or not c.isprintable() for c in text):
+            raise ValueError  # noqa: TRY301 (one way out)
+        url = URL(text)
+        host = url.host or ""
+        safe = url.scheme == "https" or (url.scheme == "http" and _is_loopback(host))
+        if not host or not safe or url.user or url.password or url.query_string or url.fragment:
+            raise ValueError  # noqa: TRY301 (one way out)
+    except ValueError:
+        shown = text.rpartition("@")[2] if isinstance(text, str) else text
+        raise ConfigurationError(
+            f"base_url must be https://HOST[:PORT][/PATH] (or http:// to this machine's own "
+            f"loopback), without credentials, query or fragment, not {shown!r}"
+        ) from None
+    return url
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _request_headers(extra: Mapping[str, str] | None) -> dict[str, str]:
+    headers = {"Accept": "application/json", "User-Agent": _USER_AGENT}
+    for name, value in ({} if extra is None else extra).items():
+        if not (isinstance(name, str) and isinstance(value, str) and value.isprintable()):
+            raise ConfigurationError(f"headers: {name!r} and its value must be printable str")
+        if name.lower() in _OURS or not name.replace("-", "").replace("_", "").isalnum():
+            raise ConfigurationError(f"headers: {name!r} cannot be set by the caller")
+        if name.lower() == "user-agent":
+            headers["User-Agent"] = f"{_USER_AGENT} {value}"
+        else:
+            headers[name] = value
+    return headers
+
+
+class _Send:
+    """The client middleware of one exchange: it is run for each send on the wire."""
+
+    def __init__(
+        self,
+        pacer: Pacer,
+        seconds: float,
+        tokens: Tokens | None = None,
+        noted_round: int = 0,
+        rejected: Secret | None = None,
+    ) -> None:
+        self._pacer = pacer
+        self._seconds = seconds
+        self._tokens = tokens
+        self._noted_round = noted_round
+        self._rejected = rejected
+        self.scope = asyncio.timeout(None)
+        self.token: Secret | None = None
+        self.failure: Exception | None = None
+        """What ended the way to the send, and did not happen on the wire."""
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        if self.failure is not None:  # aiohttp takes some errors for a reason to send again
+            raise self.failure
+        self.scope.reschedule(None)
+        try:
+            sent_at = await self._grant()
+        except Exception as error:
+            self.failure = error
+            raise
+        try:
+            self.scope.reschedule(sent_at + self._seconds)
+            if self.token is None:
+                request.headers.pop("Authorization", None)
+            else:
+                request.headers["Authorization"] = f"Bearer {self.token.value}"
+            response = await handler(request)
+        finally:
+            self._pacer.settle()
+        if response.status == 429:
+            retry_after = parse_retry_after(response.headers.get("Retry-After"), time.time())
+            self._pacer.pause(sent_at, retry_after)
+        else:
+            self._pacer.answered(sent_at)
+        return response
+
+    async def _grant(self) -> float:
+        if self._tokens is None:
+            return await self._pacer.grant()
+        async with self._pacer.line:
+            await self._pacer.pause_over()
+            self.token = await self._tokens.get(self._noted_round, self._rejected)
+            return await self._pacer.grant()
+
+
+class Transport:
+    """Sends the requests of one session, each within the rate limit and with a valid token."""
+
+    def __init__(
+        self,
+        auth: Auth,
+        *,
+        base_url: str,
+        pacer: Pacer,
+        request_timeout: float,
+        http: aiohttp.ClientSession | None,
+        headers: Mapping[str, str] | None,
+    ) -> None:
+        if http is not None and not isinstance(http, aiohttp.ClientSession):
+            raise ConfigurationError(f"http must be an aiohttp.ClientSession, not {http!r}")
+        self._base = parse_base_url(base_url)
+        self._headers = _request_headers(headers)
+        self._credentials = auth if isinstance(auth, ClientCredentials) else None
+        self._tokens = Tokens(auth, self._request_token)
+        self._pacer = pacer
+        self._request_timeout = request_timeout
+        self._foreign = http
+        self._own: aiohttp.ClientSession | None = None
+        # In aiohttp's own queue for a connection the attempt's time would already run.
+        self._connections = asyncio.Semaphore(_connections(http))
+
+    def url(self, path: str) -> URL:
+        """The address of ``path``, which is made of safe characters only."""
+        return self._base.with_path(self._base.raw_path.rstrip("/") + path, encoded=True)
+
+    async def get(self, url: URL, about: str) -> Answer:
+        """One GET, and after a 401 one more with a new token if there can be one.
+
+        Raises `TransportError` if no whole answer came, and what getting a token raises.
+        """
+        pacing = (self._pacer, self._request_timeout, self._tokens, self._tokens.round)
+        async with self._connections:
+            send = _Send(*pacing)
+            answer = await self._exchange(send, "GET", url, about)
+            if answer.status == 401 and self._tokens.renewable:
+                answer = await self._exchange(_Send(*pacing, send.token), "GET", url, about)
+        return answer
+
+    async def close(self) -> None:
+        """Close the connections, unless they are the caller's."""
+        if self._own is not None:
+            await self._own.close()
+
+    async def _request_token(self) -> tuple[Secret, float | None]:
+        # Its caller's place among the connections serves: no request of that caller is out.
+        send = _Send(self._pacer, self._request_timeout)
+        about = "the request for a token"
+        url = self.url("/oauth/access_token")
+        token, lifetime = decode_token(
+            await self._exchange(send, "POST", url, about, self._credentials)
+        )
+        return Secret(token), lifetime
+
+    async def _exchange(
+        self,
+        send: _Send,
+        method: str,
+        url: URL,
+        about: str,
+        credentials: ClientCredentials | None = None,
+    ) -> Answer:
+        http = self._foreign or self._opened()
+        try:
+            async with (
+                send.scope,
+                http.request(
+                    method,
+                    url,
+                    data=None if credentials is None else credentials.form(),
+                    headers=None if http is self._own else self._headers,
+                    middlewares=(*http._middlewares, send),  # noqa: SLF001 (else it replaces them)
+                    allow_redirects=False,
+                    raise_for_status=False,
+                    timeout=_NO_TIMEOUT,
+                ) as response,
+            ):
+                secret = send.token if credentials is None else credentials.client_secret
+                return await _read(response, secret)
+        except (aiohttp.ClientError, OSError) as error:
+            failure = send.failure or self._failure(about, url, error, send)
+        # Out here, since what is raised in there holds aiohttp's frames, and they the headers.
+        raise failure
+
+    def _failure(self, about: str, url: URL, error: Exception, send: _Send) -> TransportError:
+        host = f"{url.host}:{url.port}"
+        text = one_line(f"{type(error).__name__}: {error}")
+        if send.token is not None:
+            text = text.replace(send.token.value, "***")
+        if send.scope.expired():
+            within = f"no whole answer came from {host} within {self._request_timeout:g} s"
+            return TransportError(
+                about, within, "Try again later, or with a longer request_timeout."
+            )
+        if isinstance(error, _UNTRUSTED):
+            return TransportError(
+                about,
+                f"the certificate of {host} could not be verified ({text})",
+                "Check base_url, or give http= a ClientSession whose ssl context trusts that host.",
+                temporary=False,
+            )
+        if isinstance(error, aiohttp.ClientConnectorError):
+            return TransportError(
+                about, f"{host} could not be reached ({text})", "Check base_url and the network."
+            )
+        return TransportError(
+            about, f"the answer of {host} broke off or is not HTTP ({text})", "Try again later."
+        )
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._own is None:
+            self._own = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=_CONNECTIONS),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers=self._headers,
+            )
+        return self._own
+
+
+def _connections(http: aiohttp.ClientSession | None) -> int:
+    connector = None if http is None else http.connector
+    limits = (connector.limit, connector.limit_per_host) if connector is not None else ()
+    return min(_CONNECTIONS, *(limit for limit in limits if limit), _CONNECTIONS)
+
+
+async def _read(response: aiohttp.ClientResponse, secret: Secret | None) -> Answer:
+    """The answer, without the secret that it was asked with, or as much as shows it too long."""
+    body = b""
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > MAX_BODY:
+            response.close()
+            break
+    headers = {k: response.headers[k] for k in _KEPT_HEADERS if k in response.headers}
+    if secret is not None and len(secret.value) >= _SHORTEST_SECRET:
+        body = body.replace(secret.value.encode(), b"***")
+        headers = {k: v.replace(secret.value, "***") for k, v in headers.items()}
+    return Answer(str(response.url), response.status, headers, body[: MAX_BODY + 1], time.time())

@@ -1,0 +1,112 @@
+"""One wait for one job: when to look, what to live through, and when to give up.
+
+It knows no HTTP: it is given a ``fetch``, and shares nothing with any other wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
+from .errors import JobNotFoundError, JobTimeoutError, MoltinJobsError, one_line
+from .models import Job
+from .schedule import Polling
+
+_log = logging.getLogger("moltin_jobs")
+_FAILURES_OF_AN_OUTAGE = 3
+
+
+class _Outage:
+    """A run of polls that failed for passing causes."""
+
+    def __init__(self, longest: float | None) -> None:
+        self._longest = math.inf if longest is None else longest
+        self._since = 0.0
+        self.failures = 0
+
+    def add(self, now: float) -> bool:
+        """Count a failed poll; return whether the wait should give up."""
+        if not self.failures:
+            self._since = now
+        self.failures += 1
+        return self.failures >= _FAILURES_OF_AN_OUTAGE and now - self._since >= self._longest
+
+    def end(self) -> None:
+        self.failures = 0
+
+
+async def watch(  # noqa: C901 (the whole of a wait, in the order in which it happens)
+    job_id: str,
+    fetch: Callable[[], Awaitable[Job]],
+    polling: Polling,
+    timeout: float | None,
+) -> AsyncGenerator[Job]:
+    """Yield the job at each change of ``status``, a terminal one last.
+
+    Raises `JobTimeoutError` when ``timeout`` seconds are over, whatever hangs; what ``fetch``
+    raises, at once if that is not ``temporary``, else when `Polling.outage` is over.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = last_moment = math.inf
+    if timeout is not None:
+        deadline = loop.time() + timeout
+        last_moment = deadline - min(timeout / 10, 1.0)
+    seen: Job | None = None
+    last_error: MoltinJobsError | None = None
+    outage = _Outage(polling.outage)
+    intervals = polling.intervals()
+    polls = 0
+    final = False
+
+    while loop.time() < deadline:
+        polls += 1
+        try:
+            async with asyncio.timeout_at(None if timeout is None else deadline) as scope:
+                job = await fetch()
+            answered_at = loop.time()
+        except MoltinJobsError as error:
+            answered_at = loop.time()
+            if isinstance(error, JobNotFoundError):
+                error.job = seen
+            if not error.temporary or outage.add(answered_at):
+                raise
+            last_error = error
+            _log_failure(job_id, polls, outage.failures, error)
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            break
+        else:
+            outage.end()
+            _log_poll(job, polls)
+            before, seen = seen, job
+            if before is not None and before.state is not job.state:
+                intervals = polling.intervals()
+            if before is None or before.status != job.status:
+                yield job
+            if job.is_terminal:
+                return
+
+        if final:
+            break
+        now = loop.time()
+        due = answered_at + next(intervals)
+        final = due >= last_moment
+        await asyncio.sleep(min(due, max(last_moment, now)) - now)
+
+    assert timeout is not None, "without a timeout no deadline passes"  # noqa: S101 (for mypy)
+    raise JobTimeoutError(job_id, timeout=timeout, job=seen, polls=polls, last_error=last_error)
+
+
+def _log_poll(job: Job, polls: int) -> None:
+    if _log.isEnabledFor(logging.DEBUG):
+        extra = {"job_id": job.id, "job_status": job.status, "polls": polls}
+        _log.debug("job %s: %s (poll %d)", job.id, one_line(job.status), polls, extra=extra)
+
+
+def _log_failure(job_id: str, polls: int, failures: int, error: MoltinJobsError) -> None:
+    level = logging.WARNING if failures == 1 else logging.DEBUG
+    extra = {"job_id": job_id, "polls": polls, "failures": failures}
+    _log.log(level, "the wait goes on after poll %d failed: %s", polls, error, extra=extra)
