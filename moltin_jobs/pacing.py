@@ -17,6 +17,7 @@ from .schedule import LONGEST_PAUSE, pause_length
 _log = logging.getLogger("moltin_jobs")
 _RESTART_SECONDS = 1.0
 _RESTART_SPACING = 0.05
+_TICK = 0.001  # a sleep may end early by less than the clock can show; do not spin for it
 
 
 class Limiter(Protocol):
@@ -67,7 +68,7 @@ class Pacer:
         """Return when no pause forbids a send."""
         loop = asyncio.get_running_loop()
         while (wait := self._not_before - loop.time()) > 0:  # noqa: ASYNC110 (time is what ends it)
-            await asyncio.sleep(wait)
+            await asyncio.sleep(max(wait, _TICK))
 
     async def grant(self) -> float:
         """Return, once one request may be sent, the time; `settle` must follow."""

@@ -1,0 +1,200 @@
+"""The rate limit and the pause, in virtual time and without any network."""
+
+import asyncio
+import itertools
+import logging
+
+import pytest
+
+from moltin_jobs import ConfigurationError
+from moltin_jobs.pacing import Pacer
+
+pytestmark = pytest.mark.looptime
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def send(pacer: Pacer, travel: float = 0.0) -> float:
+    """Do as the transport does; return when the request was granted."""
+    async with pacer.line:
+        await pacer.pause_over()
+        granted = await pacer.grant()
+    await asyncio.sleep(travel)
+    pacer.settle()
+    return granted
+
+
+async def send_many(pacer: Pacer, count: int, travel: float = 0.0) -> list[float]:
+    return await asyncio.gather(*(send(pacer, travel) for _ in range(count)))
+
+
+def most_in_a_second(times: list[float]) -> int:
+    ordered = sorted(times)
+    return max(sum(1 for t in ordered if start <= t < start + 1) for start in ordered)
+
+
+@pytest.mark.parametrize("rate_limit", [0, -1, True, 2.5, "20", object()], ids=repr)
+def test_nonsense_is_refused(rate_limit: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"^rate_limit must be .* not "):
+        Pacer(rate_limit)  # type: ignore[arg-type]  # the point of it
+
+
+async def test_no_second_sees_more_than_the_rate() -> None:
+    granted = await send_many(Pacer(40), 130)
+    assert granted == [0.0] * 40 + [1.0] * 40 + [2.0] * 40 + [3.0] * 10
+
+
+async def test_a_slot_is_held_until_a_second_after_the_answer() -> None:
+    granted = await send_many(Pacer(2), 5, travel=0.5)
+    assert granted == [0, 0, 1.5, 1.5, 3]
+
+
+async def test_no_limit_grants_all_at_once() -> None:
+    assert await send_many(Pacer(None), 1000) == [0.0] * 1000
+
+
+async def test_a_limiter_of_the_callers_is_asked_once_for_each_send() -> None:
+    class Turnstile:
+        asked = 0
+
+        async def acquire(self) -> None:
+            self.asked += 1
+            await asyncio.sleep(0.1)
+
+    limiter = Turnstile()
+    granted = await send_many(Pacer(limiter), 5)
+    assert granted == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert limiter.asked == 5
+
+
+async def test_first_come_first_served_but_for_token_requests() -> None:
+    pacer = Pacer(1)
+    order: list[str] = []
+
+    async def ordinary(name: str) -> None:
+        await send(pacer)
+        order.append(name)
+
+    async def token() -> None:
+        await pacer.grant()
+        order.append("token")
+        pacer.settle()
+
+    async with asyncio.TaskGroup() as group:
+        for name in "abcd":
+            group.create_task(ordinary(name))
+        await asyncio.sleep(0.5)  # a was sent, b is next in the grant, c and d stand in line
+        group.create_task(token())
+    assert order == ["a", "b", "token", "c", "d"]
+
+
+async def test_who_holds_the_turn_can_have_a_token_requested() -> None:
+    pacer = Pacer(1)
+    async with pacer.line:
+        await pacer.grant()
+        pacer.settle()
+        await pacer.grant()
+    assert now() == 1
+
+
+async def test_a_cancelled_caller_costs_at_most_its_slot() -> None:
+    pacer = Pacer(2)
+    tasks = [asyncio.create_task(send(pacer)) for _ in range(100)]
+    await asyncio.sleep(0.5)
+    for task in tasks[2:90]:
+        task.cancel()
+    done = await asyncio.gather(*tasks, return_exceptions=True)
+    times = [result for result in done if isinstance(result, float)]
+    assert len(times) == 12
+    assert most_in_a_second(times) == 2
+    assert max(times) <= 6
+
+
+class TestPause:
+    async def test_nothing_is_granted_and_then_not_everything_at_once(self) -> None:
+        pacer = Pacer(None)
+        pacer.pause(now(), None)
+        granted = await send_many(pacer, 50)
+        first = granted[0]
+        assert 1 <= first <= 1.2
+        gaps = [later - sooner for sooner, later in itertools.pairwise(granted[:20])]
+        assert gaps == pytest.approx([0.05] * 19, abs=0.002)
+        assert granted[21:] == pytest.approx([first + 1] * 29, abs=0.06)
+
+    async def test_fifty_at_once_are_one_storm(self, caplog: pytest.LogCaptureFixture) -> None:
+        pacer = Pacer(None)
+        sent_at = await pacer.grant()
+        await asyncio.sleep(0.1)
+        for _ in range(50):
+            pacer.pause(sent_at, None)
+        assert [record.levelno for record in caplog.records] == [logging.WARNING]
+        await pacer.pause_over()
+        assert 1.1 <= now() <= 1.3
+
+    async def test_storms_in_a_row_take_longer_steps(self) -> None:
+        pacer = Pacer(None)
+        for step in (1, 2, 4, 8, 16, 30, 30):
+            sent_at = await pacer.grant()
+            start = now()
+            pacer.pause(sent_at, None)
+            await pacer.pause_over()
+            assert step <= now() - start <= step * 1.2
+
+    async def test_an_answer_to_a_later_request_ends_the_row(self) -> None:
+        pacer = Pacer(None)
+        pacer.pause(await pacer.grant(), None)
+        pacer.pause(await pacer.grant(), None)
+        sent_at = await pacer.grant()
+        pacer.answered(sent_at)
+        pacer.pause(sent_at, None)
+        start = now()
+        await pacer.pause_over()
+        assert 1 <= now() - start <= 1.2
+
+    async def test_an_answer_to_an_earlier_request_does_not(self) -> None:
+        pacer = Pacer(None)
+        early = await pacer.grant()
+        pacer.pause(early, None)
+        pacer.answered(early)
+        sent_at = await pacer.grant()
+        start = now()
+        pacer.pause(sent_at, None)
+        await pacer.pause_over()
+        assert 2 <= now() - start <= 2.4
+
+    async def test_a_longer_wish_in_the_same_storm_prolongs_the_pause(self) -> None:
+        pacer = Pacer(None)
+        sent_at = await pacer.grant()
+        pacer.pause(sent_at, None)
+        pacer.pause(sent_at, 7)
+        pacer.pause(sent_at, 2)
+        await pacer.pause_over()
+        assert now() == 7
+
+    @pytest.mark.parametrize("storms", [1, 2])
+    async def test_no_wish_is_obeyed_for_more_than_two_minutes(self, storms: int) -> None:
+        pacer = Pacer(None)
+        sent_at = await pacer.grant()
+        for _ in range(storms):
+            pacer.pause(sent_at, 1e9)
+        await pacer.pause_over()
+        assert now() == 120
+
+    async def test_a_pause_reaches_whoever_already_waits_for_a_slot(self) -> None:
+        pacer = Pacer(1)
+        await send(pacer)
+        waiting = asyncio.create_task(send(pacer))
+        await asyncio.sleep(0.5)
+        pacer.pause(now(), 10)
+        assert 10.5 <= await waiting <= 12.5
+
+    async def test_cancelled_in_a_pause_gives_the_slot_back(self) -> None:
+        pacer = Pacer(1)
+        pacer.pause(now(), 10)
+        waiting = asyncio.create_task(pacer.grant())
+        await asyncio.sleep(5)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        assert 10 <= await send(pacer) <= 12
