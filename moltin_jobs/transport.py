@@ -56,9 +56,11 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _request_headers(extra: Mapping[str, str] | None) -> dict[str, str]:
+def _request_headers(extra: Mapping[str, str]) -> dict[str, str]:
     headers = {"Accept": "application/json", "User-Agent": _USER_AGENT}
-    for name, value in ({} if extra is None else extra).items():
+    if not isinstance(extra, Mapping):
+        raise ConfigurationError(f"headers must be a mapping of names to values, not {extra!r}")
+    for name, value in extra.items():
         if not (isinstance(name, str) and isinstance(value, str) and value.isprintable()):
             raise ConfigurationError(f"headers: {name!r} and its value must be printable str")
         if name.lower() in _OURS or not name.replace("-", "").replace("_", "").isalnum():
@@ -143,7 +145,7 @@ class Transport:
         if http is not None and not isinstance(http, aiohttp.ClientSession):
             raise ConfigurationError(f"http must be an aiohttp.ClientSession, not {http!r}")
         self._base = parse_base_url(base_url)
-        self._headers = _request_headers(headers)
+        self._headers = _request_headers({} if headers is None else headers)
         self._credentials = auth if isinstance(auth, ClientCredentials) else None
         self._tokens = Tokens(auth, self._request_token)
         self._pacer = pacer

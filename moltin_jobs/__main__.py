@@ -1,0 +1,18 @@
+"""The command's door: says what to install where the command line's own packages are absent."""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; see ``moltin-jobs --help``."""
+    try:
+        from .cli import commands  # noqa: PLC0415 (they are an extra)
+    except ModuleNotFoundError as error:
+        if error.name not in ("click", "rich"):
+            raise
+        sys.exit("moltin-jobs: the command line needs: pip install 'moltin-jobs[cli]'")
+    commands(prog_name="moltin-jobs")
+
+
+if __name__ == "__main__":
+    main()

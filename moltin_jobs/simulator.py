@@ -1,0 +1,341 @@
+"""The Jobs API on loopback, for demonstrations and for tests; it imports nothing of the client.
+
+All time is the event loop's, and what a job is doing is computed when it is asked for, so that a
+week passes in no time under a virtual clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import datetime
+import http
+import math
+import random
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
+
+import attrs
+from aiohttp import web
+
+_WEEK = 7 * 24 * 3600.0
+_ZERO_TIME = "0001-01-01T00:00:00Z"
+_SPELLINGS = {
+    "current": ("pending", "started", "success", "failed"),
+    "older": ("pending", "processing", "complete", "failed"),
+}
+_NOT_FOUND = {
+    "title": "Resource Not Found",
+    "status": 404,
+    "detail": "The resource you are requesting does not exist",
+}
+_RAW_FAULTS = ("reset", "hang", "truncate", "garbage")
+_CHAOS: tuple[Any, ...] = ("reset", "truncate", "garbage", "html", 500, 503, 429)
+
+
+@attrs.frozen
+class Fault:
+    """An answer to give instead of the right one, exactly as it stands."""
+
+    status: int = 200
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    body: bytes = b""
+
+
+AnyFault = int | str | Fault
+"""A status, answered with the documented error; ``reset``, ``hang``, ``truncate`` or ``garbage``
+(no whole answer), ``html`` (a proxy's page, with status 200); or a `Fault`."""
+
+
+@attrs.frozen
+class Request:
+    """A request that came; tokens are not kept."""
+
+    at: float
+    """When, on the event loop's clock, in seconds."""
+    method: str
+    path: str
+    job_id: str | None
+    status: int | None
+    """What it was answered with; ``None`` if not, or not yet."""
+
+
+@attrs.define
+class _Job:
+    id: str
+    job_type: str
+    error: str | None
+    created: float
+    starts: float
+    ends: float
+    script: Sequence[str] | None
+    polls: int = 0
+
+    def now(self, now: float, spellings: Sequence[str]) -> tuple[str, float | None]:
+        """The status, and when it last changed (``None``: never)."""
+        pending, running, success, failed = spellings
+        if self.script is not None:
+            step = min(self.polls, len(self.script) - 1)
+            self.polls += 1
+            return self.script[step], now if step else None
+        if now < self.starts:
+            return pending, None
+        if now < self.ends:
+            return running, self.starts
+        return success if self.error is None else failed, self.ends
+
+
+class Simulator:
+    """A store's Jobs API on 127.0.0.1, from ``async with`` until its end.
+
+    ``port`` 0 takes a free one. ``token`` never expires; those issued for ``client_id`` and
+    ``client_secret`` live ``token_lifetime`` seconds (documented: an hour). ``rate_limit`` is the
+    number of requests in any one second (documented for a development store: 25), ``None`` for
+    no limit. ``dialect`` chooses the spelling of statuses, ``not_found`` the shape of a 404.
+    ``latency`` is slept before each answer, in seconds. ``chaos`` is the part of the requests for
+    jobs that is spoiled, 0 to 1, by ``seed``.
+    """
+
+    def __init__(
+        self,
+        port: int = 0,
+        *,
+        token: str = "simulator-token",  # noqa: S107 (it opens nothing)
+        client_id: str = "simulator-client",
+        client_secret: str = "simulator-secret",  # noqa: S107 (it opens nothing)
+        dialect: Literal["current", "older"] = "current",
+        not_found: Literal["bare", "list"] = "bare",
+        rate_limit: int | None = 25,
+        token_lifetime: float = 3600.0,
+        latency: float = 0.0,
+        chaos: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        if dialect not in _SPELLINGS:
+            raise ValueError(f"dialect must be 'current' or 'older', not {dialect!r}")
+        if not_found not in ("bare", "list"):
+            raise ValueError(f"not_found must be 'bare' or 'list', not {not_found!r}")
+        if not 0 <= chaos <= 1:
+            raise ValueError(f"chaos must be from 0 to 1, not {chaos!r}")
+        self.token = token
+        self.client_id = client_id
+        self.client_secret = client_secret
+        self.url = ""
+        """Where it is, once it is open."""
+        self.requests: list[Request] = []
+        """What was asked, in the order of arrival."""
+        self._port = port
+        self._dialect = dialect
+        self._not_found = not_found
+        self._rate_limit = math.inf if rate_limit is None else rate_limit
+        self._token_lifetime = token_lifetime
+        self._latency = latency
+        self._chaos = chaos
+        self._random = random.Random(seed)  # noqa: S311 (to be repeated, not to be secret)
+        self._jobs: dict[str, _Job] = {}
+        self._queue_free_at = -math.inf
+        self._faults: dict[str | None, collections.deque[AnyFault]] = {}
+        self._tokens: dict[str, float] = {}
+        self._recent: collections.deque[float] = collections.deque()
+        self._epoch = 0.0
+
+    async def __aenter__(self) -> Self:
+        self._epoch = time.time() - _now()
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        # Without cancellation a handler that hangs would outlive its client.
+        self._runner = web.AppRunner(
+            app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1
+        )
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+    def add_job(
+        self,
+        job_id: str | None = None,
+        statuses: Sequence[str] | None = None,
+        *,
+        duration: float | None = None,
+        error: str | None = None,
+        job_type: str = "order_export",
+    ) -> str:
+        """Create a job and return its id, by default a new UUID.
+
+        With ``statuses`` it shows one at each poll, and the last for ever. Without, it takes its
+        turn in the queue, runs for ``duration`` seconds (by default 1 to 60), and then fails if an
+        ``error`` is given.
+        """
+        job_id = job_id or str(uuid.UUID(int=self._random.getrandbits(128), version=4))
+        if job_id in self._jobs:
+            raise ValueError(f"there is a job {job_id!r} already: give another id")
+        if statuses is not None and (isinstance(statuses, str) or not statuses):
+            raise ValueError(f"statuses must be a list of at least one, not {statuses!r}")
+        now = starts = ends = _now()
+        if statuses is None:
+            runs = 60 ** self._random.random() if duration is None else duration
+            if not 0 <= runs < math.inf:
+                raise ValueError(f"duration must be a number of seconds from 0, not {duration!r}")
+            starts = max(now, self._queue_free_at)
+            self._queue_free_at = ends = starts + runs
+        self._jobs[job_id] = _Job(job_id, job_type, error, now, starts, ends, statuses)
+        return job_id
+
+    def spoil(self, *faults: AnyFault, job_id: str | None = None) -> None:
+        """Answer the next requests for jobs, or for that job only, with ``faults``, in order."""
+        for fault in faults:
+            if isinstance(fault, str) and fault not in (*_RAW_FAULTS, "html"):
+                raise ValueError(f"{fault!r} is no fault: use one of {(*_RAW_FAULTS, 'html')}")
+        self._faults.setdefault(job_id, collections.deque()).extend(faults)
+
+    def revoke_tokens(self) -> None:
+        """Refuse every token issued so far."""
+        self._tokens.clear()
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        parts = request.path.split("/")
+        job_id = parts[3] if parts[:3] == ["", "v2", "jobs"] and len(parts) == 4 else None
+        number = len(self.requests)
+        self.requests.append(Request(_now(), request.method, request.path, job_id, None))
+        response = await self._answer(request, job_id)
+        if request.transport is not None and not request.transport.is_closing():
+            self.requests[number] = attrs.evolve(self.requests[number], status=response.status)
+        return response
+
+    async def _answer(self, request: web.Request, job_id: str | None) -> web.StreamResponse:
+        limited = self._over_limit()
+        if self._latency:
+            await asyncio.sleep(self._latency)
+        if limited:
+            return self._error(429)
+        if request.path == "/oauth/access_token" and request.method == "POST":
+            return self._issue(await request.post())
+        if not self._authorized(request.headers.get("Authorization", "")):
+            return _json(401, _errors(status=401, title="Unable to validate access token"))
+        if job_id is None or request.method != "GET":
+            return self._error(404)
+        if (fault := self._next_fault(job_id)) is not None:
+            return await self._spoiled(request, fault)
+        return self._show(job_id)
+
+    def _over_limit(self) -> bool:
+        now = _now()
+        while self._recent and self._recent[0] <= now - 1:
+            self._recent.popleft()
+        if len(self._recent) >= self._rate_limit:
+            return True
+        self._recent.append(now)
+        return False
+
+    def _authorized(self, header: str) -> bool:
+        kind, _, token = header.partition(" ")
+        return kind == "Bearer" and (token == self.token or self._tokens.get(token, 0.0) > _now())
+
+    def _issue(self, form: Mapping[str, Any]) -> web.Response:
+        if form.get("grant_type") != "client_credentials":
+            return self._error(400)
+        given = (form.get("client_id"), form.get("client_secret"))
+        if given != (self.client_id, self.client_secret):
+            return self._error(401)
+        token = f"issued-{self._random.getrandbits(128):032x}"
+        self._tokens[token] = _now() + self._token_lifetime
+        return _json(
+            200,
+            {
+                "expires": int(self._epoch + self._tokens[token]),
+                "identifier": "client_credentials",
+                "expires_in": int(self._token_lifetime),
+                "access_token": token,
+                "token_type": "Bearer",
+            },
+        )
+
+    def _next_fault(self, job_id: str) -> AnyFault | None:
+        for key in (job_id, None):
+            if faults := self._faults.get(key):
+                return faults.popleft()
+        if self._random.random() < self._chaos:
+            return self._random.choice(_CHAOS)  # type: ignore[no-any-return]  # each is one
+        return None
+
+    async def _spoiled(self, request: web.Request, fault: AnyFault) -> web.StreamResponse:
+        if isinstance(fault, Fault):
+            return web.Response(status=fault.status, headers=fault.headers, body=fault.body)
+        if isinstance(fault, int):
+            return self._error(fault)
+        if fault == "html":
+            return web.Response(text="<html>Please wait.</html>", content_type="text/html")
+        transport = request.transport
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 (for mypy)
+        if fault == "hang":
+            await asyncio.Event().wait()
+        elif fault == "reset":
+            transport.abort()
+        elif fault == "garbage":
+            transport.write(b"\x00\x01 no HTTP at all\r\n\r\n")
+            transport.close()
+        else:
+            transport.write(b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"data": {"id": "')
+            transport.close()
+        return web.Response()
+
+    def _error(self, status: int) -> web.Response:
+        if status == 404:
+            return _json(404, _NOT_FOUND if self._not_found == "bare" else _errors(**_NOT_FOUND))
+        facts: dict[str, Any] = {"status": status, "title": http.HTTPStatus(status).phrase}
+        if status == 500:
+            facts |= {
+                "title": "Internal Server Error",
+                "detail": "There was an internal server error, "
+                "you can report with your request id.",
+                "request_id": str(uuid.UUID(int=self._random.getrandbits(128), version=4)),
+            }
+        return _json(status, _errors(**facts))
+
+    def _show(self, job_id: str) -> web.Response:
+        job = self._jobs.get(job_id)
+        now = _now()
+        if job is None or now - job.created > _WEEK:
+            return self._error(404)
+        spellings = _SPELLINGS[self._dialect]
+        status, updated = job.now(now, spellings)
+        data = {
+            "type": "job",
+            "id": job.id,
+            "job_type": job.job_type,
+            "status": status,
+            "link": {"href": f"{self.url}/files/{job.id}.csv" if status == spellings[2] else ""},
+            "links": {"self": f"{self.url}/v2/jobs/{job.id}"},
+            "timestamps": {
+                "created_at": self._timestamp(job.created),
+                "updated_at": _ZERO_TIME if updated is None else self._timestamp(updated),
+            },
+        }
+        if status.lower() == "failed" and job.error is not None:
+            data["error"] = job.error
+        elif self._dialect == "current":
+            data["error"] = ""
+        return _json(200, {"data": data})
+
+    def _timestamp(self, at: float) -> str:
+        nanoseconds = int((self._epoch + at) * 1e9)
+        moment = datetime.datetime.fromtimestamp(nanoseconds // 10**9, datetime.UTC)
+        return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds % 10**9:09}Z"
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _json(status: int, document: object) -> web.Response:
+    return web.json_response(document, status=status)
+
+
+def _errors(**error: object) -> dict[str, Any]:
+    return {"errors": [error]}
