@@ -34,6 +34,7 @@ from .errors import (
     one_line,
 )
 from .models import Job, JobState
+from .schedule import Polling
 from .session import JobsSession
 from .simulator import Simulator
 
@@ -50,7 +51,8 @@ _EXIT_CODES: list[tuple[tuple[type[MoltinJobsError], ...], int]] = [
     ((AuthenticationError, PermissionDeniedError), 4),
     ((JobNotFoundError,), 5),
 ]
-_DEMO_SECONDS = (0.4, 0.9, 0.6, 0.3, 1.1, 0.5, 0.7, 0.4, 0.8, 0.5, 0.6, 0.7)
+_DEMO_SECONDS = (0.7, 1.2, 0.9, 0.8, 1.3, 1.0, 0.9, 0.8, 1.1, 0.9, 1.0, 0.8)
+_DEMO_POLLING = Polling(initial=0.4, factor=1.1, max_interval=0.7)
 _DEMO_FAILS = 5
 _DOCUMENTED_ERROR = "No results matched the supplied filter"
 
@@ -145,10 +147,9 @@ class _Board:
 
 
 def _way(row: _Row) -> Text:
-    text = Text()
-    for number, job in enumerate(row.way):
-        text.append(" → " if number else "", "dim")
-        text.append(one_line(job.status), _STYLES.get(job.state, ""))
+    text = Text(" → ").join(
+        Text(one_line(job.status), _STYLES.get(job.state, "")) for job in row.way
+    )
     if isinstance(row.ended, MoltinJobsError):
         text.append(f" {type(row.ended).__name__}", "red")
     elif row.ended is not None and row.ended.error:
@@ -328,7 +329,9 @@ def demo() -> None:
         async with Simulator() as simulator:
             board = _Board(_fill(simulator), quiet=False)
             credentials = ClientCredentials(simulator.client_id, simulator.client_secret)
-            async with JobsSession(credentials, base_url=simulator.url) as session:
+            async with JobsSession(
+                credentials, base_url=simulator.url, polling=_DEMO_POLLING
+            ) as session:
                 await _follow(session, board, None, lambda _job_id, _outcome: None)
             requests = len(simulator.requests)
         click.echo(f"\n{len(board.rows)} jobs waited for at once, in {requests} requests:\n")
