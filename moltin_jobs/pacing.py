@@ -15,6 +15,7 @@ from .errors import ConfigurationError
 from .schedule import LONGEST_PAUSE, pause_length
 
 _log = logging.getLogger("moltin_jobs")
+_SLOT_SECONDS = 1.001  # a hair over the second: clocks round
 _RESTART_SECONDS = 1.0
 _RESTART_SPACING = 0.05
 _TICK = 0.001  # a sleep may end early by less than the clock can show; do not spin for it
@@ -41,7 +42,7 @@ class _Slots:
         await self._free.acquire()
 
     def release(self) -> None:
-        asyncio.get_running_loop().call_later(1.0, self._free.release)
+        asyncio.get_running_loop().call_later(_SLOT_SECONDS, self._free.release)
 
 
 class Pacer:

@@ -21,6 +21,7 @@ import attrs
 from aiohttp import web
 
 _WEEK = 7 * 24 * 3600.0
+_ROUNDING = 1e-6  # of a virtual clock's sums
 _ZERO_TIME = "0001-01-01T00:00:00Z"
 _SPELLINGS = {
     "current": ("pending", "started", "success", "failed"),
@@ -226,7 +227,7 @@ class Simulator:
 
     def _over_limit(self) -> bool:
         now = _now()
-        while self._recent and self._recent[0] <= now - 1:
+        while self._recent and self._recent[0] <= now - 1 + _ROUNDING:
             self._recent.popleft()
         if len(self._recent) >= self._rate_limit:
             return True

@@ -43,12 +43,12 @@ def test_nonsense_is_refused(rate_limit: object) -> None:
 
 async def test_no_second_sees_more_than_the_rate() -> None:
     granted = await send_many(Pacer(40), 130)
-    assert granted == [0.0] * 40 + [1.0] * 40 + [2.0] * 40 + [3.0] * 10
+    assert granted == pytest.approx([0] * 40 + [1.001] * 40 + [2.002] * 40 + [3.003] * 10)
 
 
 async def test_a_slot_is_held_until_a_second_after_the_answer() -> None:
     granted = await send_many(Pacer(2), 5, travel=0.5)
-    assert granted == [0, 0, 1.5, 1.5, 3]
+    assert granted == pytest.approx([0, 0, 1.501, 1.501, 3.002])
 
 
 async def test_no_limit_grants_all_at_once() -> None:
@@ -96,7 +96,7 @@ async def test_who_holds_the_turn_can_have_a_token_requested() -> None:
         await pacer.grant()
         pacer.settle()
         await pacer.grant()
-    assert now() == 1
+    assert now() == pytest.approx(1.001)
 
 
 async def test_a_cancelled_caller_costs_at_most_its_slot() -> None:
@@ -109,7 +109,7 @@ async def test_a_cancelled_caller_costs_at_most_its_slot() -> None:
     times = [result for result in done if isinstance(result, float)]
     assert len(times) == 12
     assert most_in_a_second(times) == 2
-    assert max(times) <= 6
+    assert max(times) <= 6.01
 
 
 class TestPause:
