@@ -3,6 +3,7 @@
 import asyncio
 import bisect
 import gc
+import os
 import random
 import socket
 from collections.abc import Coroutine, Generator
@@ -26,6 +27,7 @@ from moltin_jobs.simulator import Request, Simulator
 pytestmark = pytest.mark.looptime
 
 TOKEN = "simulator-token"
+CHAOS_WAITS = int(os.environ.get("CHAOS_WAITS", "100"))
 
 
 def now() -> float:
@@ -206,14 +208,21 @@ async def test_chaos_every_wait_ends_as_its_job_did(rate_limit: int | None) -> N
     async with (
         Simulator(rate_limit=None, chaos=0.3) as simulator,
         JobsSession(
-            credentials(simulator), base_url=simulator.url, rate_limit=rate_limit
+            credentials(simulator),
+            base_url=simulator.url,
+            rate_limit=rate_limit,
+            # The 429s among the faults slow the session to some ten requests a second: of
+            # thousands of waits each then has its turn every few minutes, and three failures in
+            # a row are no longer an outage of the service.
+            polling=Polling(outage=3600),
         ) as session,
     ):
-        good = [simulator.add_job(statuses=["pending", "started", "success"]) for _ in range(75)]
-        bad = [simulator.add_job(statuses=["pending", "failed"], error="x") for _ in range(25)]
+        to_succeed, to_fail = ["pending", "started", "success"], ["pending", "failed"]
+        good = [simulator.add_job(statuses=to_succeed) for _ in range(CHAOS_WAITS * 3 // 4)]
+        bad = [simulator.add_job(statuses=to_fail, error="x") for _ in range(CHAOS_WAITS // 4)]
         ended = await session.wait_for_jobs(good + bad, return_exceptions=True)
-    assert [job.id for job in ended[:75] if isinstance(job, Job)] == good
-    assert [job.job.id for job in ended[75:] if isinstance(job, JobFailedError)] == bad
+    assert [job.id for job in ended[: len(good)] if isinstance(job, Job)] == good
+    assert [job.job.id for job in ended[len(good) :] if isinstance(job, JobFailedError)] == bad
     spoiled = sum(request.status != 200 for request in simulator.requests)
     assert spoiled >= 0.2 * len(simulator.requests)
 
