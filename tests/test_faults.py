@@ -46,6 +46,7 @@ pytestmark = pytest.mark.looptime
 
 ONCE = Retry(max_tries=1)
 CHUNKED = "Transfer-Encoding: chunked\r\n"
+SPACES = b" " * 65536
 GZIP = "Content-Encoding: gzip\r\n"
 DEEP = b"[" * 100_000 + b"]" * 100_000
 
@@ -143,8 +144,8 @@ FAULTS: dict[str, tuple[Script, type[MoltinJobsError] | None]] = {
     ),
     "a body that drips": (drip(http(b"", length=99), GOOD), TransportError),
     "headers that drip": (drip(b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n" * 9), TransportError),
-    "a body without end": (endless(unframed(b"", ""), b" " * 65536), InvalidResponseError),
-    "chunks without end": (endless(unframed(b"", CHUNKED), chunk(b" " * 65536)), InvalidResponseError),
+    "a body without end": (endless(unframed(b"", ""), SPACES), InvalidResponseError),
+    "chunks without end": (endless(unframed(b"", CHUNKED), chunk(SPACES)), InvalidResponseError),
     "over 1 MiB": (raw(b" " * (1 << 20) + GOOD), InvalidResponseError),
     "NaN": (raw(GOOD.replace(b'"pending"', b'"x", "y": NaN')), InvalidResponseError),
     "a key twice": (raw(GOOD.replace(b'"id"', b'"id": "a", "id"')), InvalidResponseError),

@@ -67,6 +67,7 @@ async def test_a_certificate_that_does_not_fit(name: str, terms: Any, told: str)
 async def test_no_tls_at_all() -> None:
     def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(http(status="400 Plain HTTP only"))
+        writer.close()
 
     async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
         error = await failed_lookup(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}")
