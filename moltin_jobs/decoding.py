@@ -29,6 +29,7 @@ from .schedule import parse_retry_after
 
 MAX_BODY = 1 << 20
 """Bytes after decompression; a job is a few hundred."""
+_MOST_DIGITS = 400  # more than a float can take; int() itself refuses 4,300, in other words
 _LONGEST_LIFETIME = 1e9  # a token's, in seconds: something that can be added to a clock
 _MAX_ERROR_DEPTH = 32  # an error has to pickle, and pickle is recursive
 
@@ -76,7 +77,7 @@ def decode_token(answer: Answer) -> tuple[str, float | None]:
         raise AuthenticationError(
             answer.status,
             about,
-            request_id=answer.headers.get("X-Request-Id"),
+            request_id=answer.headers.get("X-Request-Id") or None,
             advice="Check the client id and secret, and that base_url is the region of the store.",
         )
     if not 200 <= answer.status <= 299:
@@ -105,7 +106,15 @@ def _refuse_constant(name: str) -> Never:
     raise ValueError(f"it holds {name}, which is not JSON")
 
 
-_decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant)
+def _integer(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError(f"it holds a number of {len(digits)} digits")
+    return int(digits)
+
+
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=_integer
+)
 
 
 def _load(body: bytes) -> Any:
@@ -140,7 +149,7 @@ def _timestamp(value: object, _: object) -> datetime.datetime | None:
         if moment.tzinfo is None:
             return None
         moment = moment.astimezone(datetime.UTC)
-    except (AttributeError, TypeError, ValueError, OverflowError):
+    except (AttributeError, ValueError, OverflowError):
         return None
     return moment if moment.year > 1 else None  # Go's zero time means "never"
 
@@ -149,7 +158,6 @@ def _timestamp(value: object, _: object) -> datetime.datetime | None:
 _structure = make_dict_structure_fn(
     Job,
     cattrs.Converter(detailed_validation=False),
-    _cattrs_detailed_validation=False,
     id=override(struct_hook=_essential),
     status=override(struct_hook=_essential),
     type=override(struct_hook=_text),
@@ -203,7 +211,7 @@ def _api_error(answer: Answer, about: str, job_id: str | None) -> APIError:
     named = errors[0].get("request_id") if errors else None
     facts: dict[str, Any] = {
         "errors": errors,
-        "request_id": _text(named, None) or answer.headers.get("X-Request-Id"),
+        "request_id": _text(named, None) or answer.headers.get("X-Request-Id") or None,
         "retry_after": parse_retry_after(answer.headers.get("Retry-After"), answer.now),
     }
     if status == 404 and job_id is not None:
@@ -214,6 +222,8 @@ def _api_error(answer: Answer, about: str, job_id: str | None) -> APIError:
             f"It redirects {answer.url} to {target}, which is never followed, since the token "
             f"would go along: set base_url to the address of the service itself."
         )
+    if status == 408:
+        facts["advice"] = "The service gave up waiting for the request: try again."
     kind = ServerError if 500 <= status <= 599 else _CLASSES.get(status, APIError)
     return kind(status, about, **facts)
 

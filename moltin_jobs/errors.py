@@ -21,20 +21,27 @@ another event loop, ``TypeError`` for an argument that a type checker would have
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Sequence
+from typing import Any, Self
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from .models import Job
+from .models import Job
 
 _TEXT_LIMIT = 500
+_SHOWN_LIMIT = 100
 
 
 def one_line(text: str) -> str:
     """Foreign text as it may stand in a message: one line, bounded, nothing unprintable."""
     line = " ".join(text[:_TEXT_LIMIT].split()) + ("…" if len(text) > _TEXT_LIMIT else "")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
+def shown(value: object) -> str:
+    """A caller's wrong argument as it may stand in a message."""
+    try:
+        return one_line(repr(value[:_SHOWN_LIMIT] if isinstance(value, str) else value))
+    except Exception:  # noqa: BLE001 (a foreign repr may raise anything)
+        return f"a {type(value).__name__}"
 
 
 class MoltinJobsError(Exception):
@@ -64,10 +71,9 @@ class InvalidJobIdError(MoltinJobsError, ValueError):
     """Not the id of a job; nothing was sent."""
 
     def __init__(self, job_id: object) -> None:
-        shown = one_line(repr(job_id[:100] if isinstance(job_id, str) else job_id))
         super().__init__(
-            f"{shown} is not a job id: give a uuid.UUID, or a str of 1 to 128 ASCII letters, "
-            f"digits, '-' and '_'. Nothing was sent."
+            f"{shown(job_id)} is not a job id: give a uuid.UUID, or a str of 1 to 128 ASCII "
+            f"letters, digits, '-' and '_'. Nothing was sent."
         )
 
 
@@ -82,7 +88,7 @@ class JobFailedError(MoltinJobsError):
 
     @staticmethod
     def _message(job: Job) -> str:
-        reason = one_line(job.error) if job.error else "the service gave no reason"
+        reason = one_line(job.error or "") or "the service gave no reason"
         return f"job {job.id} failed: {reason}. It will not change: create a new job."
 
 
@@ -110,9 +116,10 @@ class JobTimeoutError(MoltinJobsError, TimeoutError):
         last_error: MoltinJobsError | None,
     ) -> None:
         seen = "never seen" if job is None else f"last seen {one_line(job.status)!r}"
+        count = "1 poll" if polls == 1 else f"{polls} polls"
         trouble = "" if last_error is None else f" (last trouble: {last_error})"
         super().__init__(
-            f"job {job_id} did not end within {timeout:g} s: {seen} in {polls} polls{trouble}. "
+            f"job {job_id} did not end within {timeout:g} s: {seen} in {count}{trouble}. "
             f"It may still be running: wait for it again, or with a longer timeout."
         )
         self.job_id = job_id
@@ -168,9 +175,10 @@ class APIError(MoltinJobsError):
     ) -> None:
         told = [errors[0].get(key) for key in ("title", "detail")] if errors else []
         parts = [f"{about}: the service answered {status}"]
-        parts += [one_line(text) for text in told if isinstance(text, str) and text]
-        known = "" if request_id is None else f" (request id {one_line(request_id)})"
-        super().__init__(f"{': '.join(parts)}{known}. {advice or self.advice}")
+        parts += [one_line(text) for text in told if isinstance(text, str) and text.strip()]
+        if request_id is not None:
+            parts[-1] += f" (request id {one_line(request_id)})"
+        super().__init__(f"{': '.join(parts).rstrip('.')}. {advice or self.advice}")
         self.status = status
         self.errors = tuple(errors)
         """The service's own error objects as sent; always empty for a token request."""

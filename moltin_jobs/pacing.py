@@ -11,7 +11,7 @@ import logging
 import math
 from typing import Protocol
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, shown
 from .schedule import LONGEST_PAUSE, pause_length
 
 _log = logging.getLogger("moltin_jobs")
@@ -58,7 +58,7 @@ class Pacer:
         elif rate_limit is not None:
             raise ConfigurationError(
                 f"rate_limit must be an int from 1, None, or an object with 'async def acquire()', "
-                f"not {rate_limit!r}"
+                f"not {shown(rate_limit)}"
             )
         self.line = asyncio.Lock()
         self._head = asyncio.Lock()

@@ -10,19 +10,18 @@ import datetime
 import email.utils
 import itertools
 import math
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import attrs
 import backoff
 
-from .errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+from .errors import ConfigurationError, shown
 
 LONGEST_PAUSE = 120.0
 """Seconds that the session obeys a 429 for at most."""
-_LONGEST_RETRY_AFTER = 1e9  # thirty years: far above any sense, far below any overflow
+_LONGEST = 1e9  # seconds, thirty years: far above any sense, far below any overflow
 
 
 def check_number(name: str, value: object, wanted: str, allowed: Callable[[float], bool]) -> None:
@@ -37,7 +36,7 @@ def check_number(name: str, value: object, wanted: str, allowed: Callable[[float
     except OverflowError:  # an int beyond every float
         fits = False
     if not fits:
-        raise ConfigurationError(f"{name} must be {wanted}, not {value!r}")
+        raise ConfigurationError(f"{name} must be {wanted}, not {shown(value)}")
 
 
 def check_seconds(name: str, value: object) -> None:
@@ -45,8 +44,10 @@ def check_seconds(name: str, value: object) -> None:
     check_number(name, value, "a finite number of seconds above 0", lambda seconds: seconds > 0)
 
 
-def _seconds(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    check_seconds(f"{type(instance).__name__}.{attribute.name}", value)
+def _interval(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    name = f"{type(instance).__name__}.{attribute.name}"
+    wanted = f"a finite number of seconds above 0, up to {_LONGEST:g}"
+    check_number(name, value, wanted, lambda seconds: 0 < seconds <= _LONGEST)
 
 
 def _outage(_: object, __: attrs.Attribute[Any], value: object) -> None:
@@ -64,7 +65,7 @@ def _jitter(_: object, __: attrs.Attribute[Any], value: object) -> None:
 
 def _tries(_: object, __: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigurationError(f"Retry.max_tries must be an int from 1, not {value!r}")
+        raise ConfigurationError(f"Retry.max_tries must be an int from 1, not {shown(value)}")
 
 
 def _exponential(initial: float, factor: float, longest: float) -> Iterator[float]:
@@ -86,11 +87,11 @@ class Polling:
     pace`` shows it beside other schedules. Intervals are in seconds.
     """
 
-    initial: float = attrs.field(default=0.5, validator=_seconds)
+    initial: float = attrs.field(default=0.5, validator=_interval)
     """Between the first poll and the second, and again after each change of state."""
     factor: float = attrs.field(default=1.2, validator=_factor)
     """What each interval is multiplied by to give the next; from 1."""
-    max_interval: float = attrs.field(default=20.0, validator=_seconds)
+    max_interval: float = attrs.field(default=20.0, validator=_interval)
     """The longest interval; it also caps ``initial``."""
     jitter: float = attrs.field(default=0.2, validator=_jitter)
     """Each interval is up to this part shorter or longer, 0 to 1, lest waits march in step."""
@@ -100,7 +101,8 @@ class Polling:
 
     def intervals(self) -> Iterator[float]:
         """The intervals of one wait, without end."""
-        for interval in _exponential(self.initial, self.factor, self.max_interval):
+        intervals = _exponential(self.initial, self.factor, self.max_interval)
+        for interval in intervals:  # pragma: no branch (it does not end)
             spread = self.jitter * interval
             yield interval - spread + backoff.full_jitter(2 * spread)
 
@@ -111,14 +113,14 @@ class Retry:
 
     max_tries: int = attrs.field(default=4, validator=_tries)
     """Requests in all, the first included; from 1, which means no retry."""
-    initial: float = attrs.field(default=0.5, validator=_seconds)
+    initial: float = attrs.field(default=0.5, validator=_interval)
     """Before the second try; doubled for each further one."""
-    max_interval: float = attrs.field(default=8.0, validator=_seconds)
+    max_interval: float = attrs.field(default=8.0, validator=_interval)
 
     def intervals(self) -> Iterator[float]:
         """The waits between the tries, each between half of its nominal length and the whole."""
         nominal = _exponential(self.initial, 2, self.max_interval)
-        for interval in itertools.islice(nominal, self.max_tries - 1):
+        for interval in itertools.islice(nominal, min(self.max_tries - 1, sys.maxsize)):
             yield interval / 2 + backoff.full_jitter(interval / 2)
 
 
@@ -131,13 +133,13 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
         # More digits than this are hostile; int() alone would refuse or labour.
-        return float(text) if len(text) < len("1000000000") else _LONGEST_RETRY_AFTER
+        return float(text) if len(text) < len("1000000000") else _LONGEST
     try:
         date = email.utils.parsedate_to_datetime(text)
         seconds = date.replace(tzinfo=date.tzinfo or datetime.UTC).timestamp() - now
     except (ValueError, OverflowError):
         return None
-    return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER)
+    return min(max(seconds, 0.0), _LONGEST)
 
 
 def pause_length(storm: int, retry_after: float | None) -> float:

@@ -9,6 +9,7 @@ import os
 import re
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from .auth import Auth, ClientCredentials
@@ -21,6 +22,7 @@ from .errors import (
     MoltinJobsError,
     RateLimitError,
     one_line,
+    shown,
 )
 from .models import Job, JobState
 from .pacing import Limiter, Pacer
@@ -29,8 +31,6 @@ from .transport import Transport
 from .waiting import watch
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     import aiohttp
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ def _checked_id(job_id: object) -> str:
 
 def _checked_ids(job_ids: Iterable[JobId]) -> list[str]:
     if isinstance(job_ids, (str, uuid.UUID)):
-        raise TypeError(f"job_ids must be an iterable of ids, not one id: use [{job_ids!r}]")
+        raise TypeError(f"job_ids must be an iterable of ids, not one id: use [{shown(job_ids)}]")
     return [_checked_id(job_id) for job_id in job_ids]
 
 
@@ -364,7 +364,7 @@ def _check_wait(timeout: object, polling: object) -> None:
 
 def _instance(name: str, value: object, kind: type[T]) -> T:
     if not isinstance(value, kind):
-        raise ConfigurationError(f"{name} must be a {kind.__name__}, not {value!r}")
+        raise ConfigurationError(f"{name} must be a {kind.__name__}, not {shown(value)}")
     return value
 
 

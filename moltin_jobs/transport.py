@@ -17,7 +17,7 @@ from yarl import URL
 
 from .auth import Auth, ClientCredentials, Secret, Tokens
 from .decoding import MAX_BODY, Answer, decode_token
-from .errors import ConfigurationError, TransportError, one_line
+from .errors import ConfigurationError, TransportError, one_line, shown
 from .pacing import Pacer
 from .schedule import parse_retry_after
 
@@ -41,10 +41,10 @@ def parse_base_url(text: object) -> URL:
         if not host or not safe or url.user or url.password or url.query_string or url.fragment:
             raise ValueError  # noqa: TRY301 (one way out)
     except ValueError:
-        shown = text.rpartition("@")[2] if isinstance(text, str) else text
+        told = text.rpartition("@")[2] if isinstance(text, str) else text
         raise ConfigurationError(
             f"base_url must be https://HOST[:PORT][/PATH] (or http:// to this machine's own "
-            f"loopback), without credentials, query or fragment, not {shown!r}"
+            f"loopback), without credentials, query or fragment, not {shown(told)}"
         ) from None
     return url
 
@@ -59,12 +59,14 @@ def _is_loopback(host: str) -> bool:
 def _request_headers(extra: Mapping[str, str]) -> dict[str, str]:
     headers = {"Accept": "application/json", "User-Agent": _USER_AGENT}
     if not isinstance(extra, Mapping):
-        raise ConfigurationError(f"headers must be a mapping of names to values, not {extra!r}")
+        raise ConfigurationError(
+            f"headers must be a mapping of names to values, not {shown(extra)}"
+        )
     for name, value in extra.items():
         if not (isinstance(name, str) and isinstance(value, str) and value.isprintable()):
-            raise ConfigurationError(f"headers: {name!r} and its value must be printable str")
+            raise ConfigurationError(f"headers: {shown(name)} and its value must be printable str")
         if name.lower() in _OURS or not name.replace("-", "").replace("_", "").isalnum():
-            raise ConfigurationError(f"headers: {name!r} cannot be set by the caller")
+            raise ConfigurationError(f"headers: {shown(name)} cannot be set by the caller")
         if name.lower() == "user-agent":
             headers["User-Agent"] = f"{_USER_AGENT} {value}"
         else:
@@ -143,7 +145,7 @@ class Transport:
         headers: Mapping[str, str] | None,
     ) -> None:
         if http is not None and not isinstance(http, aiohttp.ClientSession):
-            raise ConfigurationError(f"http must be an aiohttp.ClientSession, not {http!r}")
+            raise ConfigurationError(f"http must be an aiohttp.ClientSession, not {shown(http)}")
         self._base = parse_base_url(base_url)
         self._headers = _request_headers({} if headers is None else headers)
         self._credentials = auth if isinstance(auth, ClientCredentials) else None

@@ -903,3 +903,28 @@ class TestIsToken:
     )
     def test_what_cannot(self, text: str) -> None:
         assert is_token(text) is False
+
+
+@pytest.mark.parametrize("digits", [400, 401])
+def test_a_number_of_hundreds_of_digits_is_refused_in_plain_words(digits: int) -> None:
+    body = b'{"data": {"id": "a", "status": "pending", "x": %s}}' % (b"9" * digits)
+    answer = Answer("http://127.0.0.1/", 200, {}, body, 0.0)
+    if digits == 400:
+        assert decode_job(answer, "a").id == "a"
+    else:
+        with pytest.raises(InvalidResponseError, match="it holds a number of 401 digits"):
+            decode_job(answer, "a")
+
+
+def test_an_empty_request_id_is_none() -> None:
+    answer = Answer("http://127.0.0.1/", 500, {"X-Request-Id": ""}, b"", 0.0)
+    with pytest.raises(ServerError) as caught:
+        decode_job(answer, "a")
+    assert caught.value.request_id is None
+    assert "request id )" not in str(caught.value)
+
+
+def test_a_408_says_to_try_again() -> None:
+    with pytest.raises(APIError, match=r"408.*: try again") as caught:
+        decode_job(Answer("http://127.0.0.1/", 408, {}, b"", 0.0), "a")
+    assert caught.value.temporary

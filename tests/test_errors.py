@@ -554,3 +554,19 @@ class TestCopies:
         error = APIError(400, "a", errors=given)
         given.clear()
         assert error.errors == ({"title": "a"},)
+
+
+def test_blank_texts_leave_no_holes_in_messages() -> None:
+    assert "the service gave no reason" in str(
+        JobFailedError(Job(id="a", status="failed", error=" "))
+    )
+    error = APIError(400, "job a", errors=[{"title": " ", "detail": "Sorry."}])
+    assert str(error).startswith("job a: the service answered 400: Sorry. The service")
+
+
+def test_a_foreign_repr_that_raises_is_lived_with() -> None:
+    class Rude:
+        def __repr__(self) -> str:
+            raise LookupError
+
+    assert str(InvalidJobIdError(Rude())).startswith("a Rude is not a job id")

@@ -145,13 +145,8 @@ class TestPublicNames:
 
 class TestImports:
     def test_they_are_read_aright(self) -> None:
-        assert Imports("errors", hints=True).found == {
-            "__future__",
-            "collections.abc",
-            "moltin_jobs.models",
-            "typing",
-        }
-        assert Imports("errors", hints=False).found == {"__future__", "typing"}
+        hints = Imports("session", hints=True).found - Imports("session", hints=False).found
+        assert hints == {"aiohttp"}
         assert Imports("decoding", hints=False).siblings == {"errors", "models", "schedule"}
         assert Imports("__main__", hints=False).siblings == {"cli"}  # inside a function
 

@@ -79,7 +79,8 @@ class TestSettings:
         with pytest.raises(ConfigurationError) as caught:
             kind(**{name: value})
         assert str(caught.value) == (
-            f"{kind.__name__}.{name} must be a finite number of seconds above 0, not {value!r}"
+            f"{kind.__name__}.{name} must be a finite number of seconds above 0"
+            f"{'' if name == 'outage' else ', up to 1e+09'}, not {value!r}"
         )
 
     @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ class TestSettings:
         with pytest.raises(ConfigurationError) as caught:
             kind(**{name: None})  # type: ignore[arg-type]  # refusing it is the point
         assert str(caught.value) == (
-            f"{kind.__name__}.{name} must be a finite number of seconds above 0, not None"
+            f"{kind.__name__}.{name} must be a finite number of seconds above 0, up to 1e+09, not None"
         )
 
     @pytest.mark.parametrize(
@@ -273,8 +274,8 @@ class TestRetry:
             assert whole / 2 <= wait <= whole
 
     def test_thousands_of_tries_outgrow_no_float(self) -> None:
-        retry = Retry(max_tries=3000, initial=5e-324, max_interval=1.7e308)
-        assert all(0 <= wait <= 1.7e308 for wait in retry.intervals())
+        retry = Retry(max_tries=3000, initial=5e-324, max_interval=1e9)
+        assert all(0 <= wait <= 1e9 for wait in retry.intervals())
 
 
 @pytest.fixture
@@ -401,3 +402,20 @@ class TestPause:
         assert 110 <= min(found) < 110.5
         assert max(found) == 120.0
         assert 100 < sum(pause == 120.0 for pause in found) < 900
+
+
+def test_a_longer_interval_than_thirty_years_is_refused() -> None:
+    assert Polling(initial=1e9, max_interval=1e9, jitter=1).max_interval == 1e9
+    with pytest.raises(ConfigurationError, match=r"^Polling\.max_interval .* not 1000000001$"):
+        Polling(max_interval=10**9 + 1)
+
+
+def test_a_number_that_cannot_be_shown_is_refused_like_any_other() -> None:
+    with pytest.raises(ConfigurationError, match=r"^Polling\.initial must be .* not a int$"):
+        Polling(initial=10**5000)
+    with pytest.raises(ConfigurationError, match=r"^Retry\.max_tries must be .* not a int$"):
+        Retry(max_tries=-(10**5000))
+
+
+def test_more_tries_than_can_be_counted() -> None:
+    assert next(Retry(max_tries=2**70).intervals()) <= 0.5
