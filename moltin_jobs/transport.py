@@ -197,27 +197,30 @@ class Transport:
         about: str,
         credentials: ClientCredentials | None = None,
     ) -> Answer:
-        http = self._foreign or self._opened()
         try:
-            async with (
-                send.scope,
-                http.request(
-                    method,
-                    url,
-                    data=None if credentials is None else credentials.form(),
-                    headers=None if http is self._own else self._headers,
-                    middlewares=(*http._middlewares, send),  # noqa: SLF001 (else it replaces them)
-                    allow_redirects=False,
-                    raise_for_status=False,
-                    timeout=_NO_TIMEOUT,
-                ) as response,
-            ):
-                secret = send.token if credentials is None else credentials.client_secret
-                return await _read(response, secret)
+            async with send.scope:
+                return await self._answer(send, method, url, credentials)
         except (aiohttp.ClientError, OSError) as error:
             failure = send.failure or self._failure(about, url, error, send)
         # Out here, since what is raised in there holds aiohttp's frames, and they the headers.
         raise failure
+
+    async def _answer(
+        self, send: _Send, method: str, url: URL, credentials: ClientCredentials | None
+    ) -> Answer:
+        http = self._foreign or self._opened()
+        async with http.request(
+            method,
+            url,
+            data=None if credentials is None else credentials.form(),
+            headers=None if http is self._own else self._headers,
+            middlewares=(*http._middlewares, send),  # noqa: SLF001 (else it replaces them)
+            allow_redirects=False,
+            raise_for_status=False,
+            timeout=_NO_TIMEOUT,
+        ) as response:
+            secret = send.token if credentials is None else credentials.client_secret
+            return await _read(response, secret)
 
     def _failure(self, about: str, url: URL, error: Exception, send: _Send) -> TransportError:
         host = f"{url.host}:{url.port}"

@@ -97,7 +97,8 @@ class TestSettings:
         with pytest.raises(ConfigurationError) as caught:
             kind(**{name: None})  # type: ignore[arg-type]  # refusing it is the point
         assert str(caught.value) == (
-            f"{kind.__name__}.{name} must be a finite number of seconds above 0, up to 1e+09, not None"
+            f"{kind.__name__}.{name} must be a finite number of seconds above 0, up to 1e+09, "
+            f"not None"
         )
 
     @pytest.mark.parametrize(
