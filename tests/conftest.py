@@ -3,7 +3,13 @@
 import asyncio
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
+from blockbuster import blockbuster_ctx
+
+hypothesis.settings.register_profile("suite", deadline=None, max_examples=100, derandomize=True)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=10_000)
+hypothesis.settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -14,3 +20,10 @@ def _loop_of_the_main_thread() -> Iterator[None]:
     yield
     asyncio.set_event_loop(None)
     loop.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_blocking_call() -> Iterator[None]:
+    """Fail whatever blocks the event loop from within our modules."""
+    with blockbuster_ctx("moltin_jobs"):
+        yield
