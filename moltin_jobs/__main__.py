@@ -10,7 +10,8 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise
-        sys.exit("moltin-jobs: the command line needs: pip install 'moltin-jobs[cli]'")
+        sys.stderr.write("error: the command line needs: pip install 'moltin-jobs[cli]'\n")
+        sys.exit(2)
     commands(prog_name="moltin-jobs")
 
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
+import errno
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -68,20 +71,19 @@ def _exit_code(outcome: Outcome) -> int:
 def _document(job_id: str, outcome: Outcome) -> str:
     """One line of JSON: the job, or the id and what went wrong."""
     if isinstance(outcome, Job):
-        return json.dumps(attrs.asdict(outcome) | {"state": outcome.state}, default=str)
+        fields = attrs.asdict(outcome) | {"state": outcome.state}
+        return json.dumps(fields, default=datetime.datetime.isoformat)
     return json.dumps({"id": job_id, "exception": type(outcome).__name__, "message": str(outcome)})
 
 
-def _report(job_id: str, outcome: Outcome, as_json: bool) -> None:
+def _report(job_id: str, outcome: Outcome, as_json: bool, say: Callable[..., None]) -> None:
     if as_json:
-        click.echo(_document(job_id, outcome))
+        say(_document(job_id, outcome))
     elif isinstance(outcome, Job):
         told = outcome.error or outcome.file_url
-        click.echo(
-            "\t".join([job_id, one_line(outcome.status)] + ([one_line(told)] if told else []))
-        )
+        say("\t".join([job_id, one_line(outcome.status)] + ([one_line(told)] if told else [])))
     if not isinstance(outcome, Job):
-        click.echo(f"error: {outcome}", err=True)
+        say(f"error: {outcome}", err=True)
 
 
 @attrs.define
@@ -99,6 +101,12 @@ class _Board:
         self.rows = {job_id: _Row(job_id) for job_id in job_ids}
         self._quiet = quiet
         self._console = Console(stderr=True)
+        # Lines of the log would cross the table.
+        self._live = (
+            self._console.is_terminal
+            and not self._console.is_dumb_terminal
+            and not logging.getLogger("moltin_jobs").isEnabledFor(logging.WARNING)
+        )
         self._started = time.monotonic()
 
     def changed(self, job_id: str, job: Job) -> None:
@@ -114,17 +122,29 @@ class _Board:
     def running(self) -> list[str]:
         return [row.job_id for row in self.rows.values() if row.ended is None]
 
+    def say(self, line: str, *, err: bool = False) -> None:
+        """Print a line of the results, above the table where both are on the terminal."""
+        if self._live and not self._quiet and (err or sys.stdout.isatty()):
+            self._console.print(Text(line), soft_wrap=True)
+        else:
+            click.echo(line, err=err)
+
     def _line(self, job_id: str, status: str) -> None:
-        if not (self._quiet or self._console.is_terminal):
+        if not (self._quiet or self._live):
             seconds = time.monotonic() - self._started
             click.echo(f"{seconds:7.1f} s  {job_id}  {one_line(status)}", err=True)
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
-        if self._quiet or not self._console.is_terminal:
+        if self._quiet or not self._live:
             yield
             return
-        with Live(console=self._console, get_renderable=self.table, refresh_per_second=8):
+        with Live(
+            console=self._console,
+            get_renderable=self.table,
+            refresh_per_second=8,
+            redirect_stdout=False,
+        ):
             yield
 
     def table(self) -> Table:
@@ -164,11 +184,13 @@ async def _follow(
     report: Callable[[str, Outcome], None],
 ) -> int:
     """Wait for every job of the board at once; return the exit code."""
+    # Every id and the timeout are checked before anything is sent.
+    watches = {job_id: session.watch_job(job_id, timeout=timeout) for job_id in board.rows}
 
     async def follow(job_id: str) -> int:
         outcome: Outcome
         try:
-            async for job in session.watch_job(job_id, timeout=timeout):
+            async for job in watches[job_id]:
                 board.changed(job_id, job)
                 outcome = job
         except MoltinJobsError as error:
@@ -182,6 +204,8 @@ async def _follow(
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(follow(job_id)) for job_id in board.rows]
             return max(task.result() for task in tasks)
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None  # a reader of stdout that went away
     except asyncio.CancelledError:
         click.echo(f"interrupted; not ended yet: {' '.join(board.running())}", err=True)
         raise
@@ -252,7 +276,7 @@ def get(job_ids: tuple[str, ...], base_url: str | None, as_json: bool) -> None:
         for job_id, outcome in zip(ids, outcomes, strict=True):
             if not isinstance(outcome, Outcome):
                 raise outcome
-            _report(job_id, outcome, as_json)
+            _report(job_id, outcome, as_json, click.echo)
             code = max(code, _exit_code(outcome))
         return code
 
@@ -282,7 +306,10 @@ def wait(
         async with _session(base_url) as session:
             board = _Board(ids, quiet=quiet)
             return await _follow(
-                session, board, timeout, lambda job_id, outcome: _report(job_id, outcome, as_json)
+                session,
+                board,
+                timeout,
+                lambda job_id, outcome: _report(job_id, outcome, as_json, board.say),
             )
 
     _run(main())
@@ -301,7 +328,13 @@ def _fill(simulator: Simulator, *, pace: float = 1.0) -> list[str]:
 
 
 @commands.command()
-@click.option("--port", default=8000, show_default=True, help="On loopback; 0 for a free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="On loopback; 0 for a free one.",
+)
 def serve(port: int) -> None:
     """Serve a simulated Jobs API with a dozen jobs, until interrupted.
 
@@ -315,10 +348,14 @@ def serve(port: int) -> None:
             click.echo(f"export EPCC_CLIENT_ID={simulator.client_id}")
             click.echo(f"export EPCC_CLIENT_SECRET={simulator.client_secret}")
             click.echo(f"serving the jobs {' '.join(ids)}; Ctrl-C ends it", err=True)
-            await asyncio.Event().wait()
-        return 0
+            return await asyncio.Event().wait()  # for ever
 
-    _run(main())
+    try:
+        _run(main())
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            raise
+        raise click.BadParameter(os.strerror(error.errno), param_hint="--port") from None
 
 
 @commands.command()

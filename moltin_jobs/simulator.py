@@ -33,6 +33,7 @@ _NOT_FOUND = {
     "detail": "The resource you are requesting does not exist",
 }
 _RAW_FAULTS = ("reset", "hang", "truncate", "garbage")
+_STATUSES = frozenset(int(status) for status in http.HTTPStatus)
 _CHAOS: tuple[Any, ...] = ("reset", "truncate", "garbage", "html", 500, 503, 429)
 
 
@@ -193,6 +194,8 @@ class Simulator:
         for fault in faults:
             if isinstance(fault, str) and fault not in (*_RAW_FAULTS, "html"):
                 raise ValueError(f"{fault!r} is no fault: use one of {(*_RAW_FAULTS, 'html')}")
+            if isinstance(fault, int) and fault not in _STATUSES:
+                raise ValueError(f"{fault!r} is no HTTP status: use a Fault({fault!r})")
         self._faults.setdefault(job_id, collections.deque()).extend(faults)
 
     def revoke_tokens(self) -> None:

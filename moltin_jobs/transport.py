@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import ipaddress
+import re
 import time
 from collections.abc import Mapping
 
@@ -23,6 +24,7 @@ from .schedule import parse_retry_after
 
 _CONNECTIONS = 100
 _USER_AGENT = f"moltin-jobs/{importlib.metadata.version('moltin-jobs')}"
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _OURS = frozenset({"accept", "authorization", "connection", "content-length", "host"})
 _UNTRUSTED = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=None)
@@ -65,8 +67,8 @@ def _request_headers(extra: Mapping[str, str]) -> dict[str, str]:
     for name, value in extra.items():
         if not (isinstance(name, str) and isinstance(value, str) and value.isprintable()):
             raise ConfigurationError(f"headers: {shown(name)} and its value must be printable str")
-        if name.lower() in _OURS or not name.replace("-", "").replace("_", "").isalnum():
-            raise ConfigurationError(f"headers: {shown(name)} cannot be set by the caller")
+        if name.lower() in _OURS or not _HEADER_NAME.fullmatch(name):
+            raise ConfigurationError(f"headers: {shown(name)} is none that the caller may set")
         if name.lower() == "user-agent":
             headers["User-Agent"] = f"{_USER_AGENT} {value}"
         else:
@@ -170,9 +172,9 @@ class Transport:
         async with self._connections:
             send = _Send(*pacing)
             answer = await self._exchange(send, "GET", url, about)
-            if answer.status == 401 and self._tokens.renewable:
-                answer = await self._exchange(_Send(*pacing, send.token), "GET", url, about)
-        return answer
+            if answer.status != 401 or not self._tokens.renewable:
+                return answer
+            return await self._exchange(_Send(*pacing, send.token), "GET", url, about)
 
     async def close(self) -> None:
         """Close the connections, unless they are the caller's."""

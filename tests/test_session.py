@@ -1,6 +1,7 @@
 """The session against the simulator, over real sockets, in virtual time."""
 
 import asyncio
+import importlib.metadata
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -28,6 +29,7 @@ from moltin_jobs import (
     wait_for_job,
 )
 from moltin_jobs.simulator import Fault, Simulator
+from tests.raw_server import RawServer, http, job, send
 
 pytestmark = pytest.mark.looptime
 
@@ -439,6 +441,30 @@ class TestClosing:
             assert not http.closed
 
 
+async def test_what_is_sent() -> None:
+    headers = {"EP-Beta-Features": "a,b", "user-agent": "my-service/2"}
+    async with RawServer([send(http(job()))] * 2) as server:
+        async with aiohttp.ClientSession(
+            headers={"X-Theirs": "1", "Authorization": "Basic theirs"}
+        ) as theirs:
+            for mine in (None, theirs):
+                session = JobsSession(TOKEN, base_url=server.url, headers=headers, http=mine)
+                async with session:
+                    await session.get_job("a")
+    own, foreign = ({line for line in r.decode().split("\r\n") if line} for r in server.requests)
+    version = importlib.metadata.version("moltin-jobs")
+    assert own == {
+        "GET /v2/jobs/a HTTP/1.1",
+        f"Host: {server.url.removeprefix('http://')}",
+        "Accept: application/json",
+        "EP-Beta-Features: a,b",
+        f"User-Agent: moltin-jobs/{version} my-service/2",
+        f"Authorization: Bearer {TOKEN}",
+        next(line for line in own if line.startswith("Accept-Encoding: ")),
+    }
+    assert foreign == own | {"X-Theirs: 1"}
+
+
 def session_on_nothing(**settings: Any) -> JobsSession:
     return JobsSession("some-token", base_url="http://127.0.0.1:9", **settings)
 
@@ -490,6 +516,9 @@ class TestRefusedBeforehand:
             ("headers", {"Authorization": "Basic hush"}),
             ("headers", {"X-A": "b\r\nX-C: hush"}),
             ("headers", {"X A": "b"}),
+            ("headers", {"X-Ä": "b"}),
+            ("headers", {"": "b"}),
+            ("headers", {"hOST": "b"}),
             ("headers", {"X-A": 5}),
             ("headers", ["X-A"]),
             ("auth", "Bearer hush"),
