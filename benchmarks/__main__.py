@@ -1,0 +1,31 @@
+"""Runs the parts that are named, or all; each prints Markdown tables."""
+
+import argparse
+import importlib
+import importlib.metadata
+import os
+import platform
+
+PARTS = {
+    "pace": "polls spent against detection lag, of our schedule and of others (simulation)",
+    "waits": "memory of a pending wait and processor time of a poll, by the thousand",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    listed = ", ".join(f"{name}: {what}" for name, what in PARTS.items())
+    parser.add_argument("parts", nargs="*", metavar="NAME", help=listed)
+    parser.add_argument("--full", action="store_true", help="the large sizes too")
+    arguments = parser.parse_args()
+    unknown = set(arguments.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("aiohttp",))
+    print(f"Python {platform.python_version()}, {versions}, {os.cpu_count()} cores\n")
+    for name in arguments.parts or PARTS:
+        importlib.import_module(f"benchmarks.{name}").run(full=arguments.full)
+
+
+if __name__ == "__main__":
+    main()
