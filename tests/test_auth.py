@@ -187,7 +187,10 @@ class TestCallable:
         assert "Bearer abc" not in shown
 
     async def test_it_must_be_async(self) -> None:
-        with pytest.raises(ConfigurationError, match=r"must be async"):
+        with pytest.raises(
+            ConfigurationError,
+            match=r"^the callable given as auth must be async: define it by 'async def'$",
+        ):
             await from_callable(lambda: "token").get(0)  # type: ignore[arg-type,return-value]  # the point of it
 
     async def test_called_once_and_again_after_a_rejection(self) -> None:

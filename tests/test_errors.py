@@ -211,53 +211,58 @@ class TestTemporary:
 
 
 class TestMessages:
-    """Message by message, since they are what a user reads."""
+    """Message by message, since they are what a user reads.
+
+    They are made as a test runs, not as it is collected, so that mutants are seen.
+    """
 
     @pytest.mark.parametrize(
-        ("error", "message"),
+        ("make", "message"),
         [
-            pytest.param(ConfigurationError("rate_limit: no"), "rate_limit: no", id="as-given"),
             pytest.param(
-                InvalidJobIdError("../oauth"),
+                lambda: ConfigurationError("rate_limit: no"), "rate_limit: no", id="as-given"
+            ),
+            pytest.param(
+                lambda: InvalidJobIdError("../oauth"),
                 "'../oauth' is not a job id: give a uuid.UUID, or a str of 1 to 128 ASCII "
                 "letters, digits, '-' and '_'. Nothing was sent.",
                 id="job-id",
             ),
             pytest.param(
-                InvalidJobIdError(None),
+                lambda: InvalidJobIdError(None),
                 "None is not a job id: give a uuid.UUID, or a str of 1 to 128 ASCII "
                 "letters, digits, '-' and '_'. Nothing was sent.",
                 id="job-id-not-str",
             ),
             pytest.param(
-                JobFailedError(JOB),
+                lambda: JobFailedError(JOB),
                 f"job {JOB_ID} failed: No results matched the supplied filter. "
                 "It will not change: create a new job.",
                 id="failed",
             ),
             pytest.param(
-                JobFailedError(Job(id="a", status="failed")),
+                lambda: JobFailedError(Job(id="a", status="failed")),
                 "job a failed: the service gave no reason. It will not change: create a new job.",
                 id="failed-without-reason",
             ),
             pytest.param(
-                JobCancelledError(Job(id="a", status="cancelled")),
+                lambda: JobCancelledError(Job(id="a", status="cancelled")),
                 "job a was cancelled. It will not change: create a new job.",
                 id="cancelled",
             ),
             pytest.param(
-                JobCancelledError(Job(id="a", status="cancelled", error="by Ann")),
+                lambda: JobCancelledError(Job(id="a", status="cancelled", error="by Ann")),
                 "job a was cancelled: by Ann. It will not change: create a new job.",
                 id="cancelled-with-reason",
             ),
             pytest.param(
-                timeout_error(Job(id=JOB_ID, status="started")),
+                lambda: timeout_error(Job(id=JOB_ID, status="started")),
                 f"job {JOB_ID} did not end within 600 s: last seen 'started' in 29 polls. "
                 "It may still be running: wait for it again, or with a longer timeout.",
                 id="timeout",
             ),
             pytest.param(
-                JobTimeoutError(
+                lambda: JobTimeoutError(
                     "a",
                     timeout=0.25,
                     job=None,
@@ -270,65 +275,77 @@ class TestMessages:
                 id="timeout-never-seen",
             ),
             pytest.param(
-                TransportError("job a at api.moltin.com", "connection reset", "Try again."),
+                lambda: JobTimeoutError("a", timeout=1, job=None, polls=1, last_error=None),
+                "job a did not end within 1 s: never seen in 1 poll. "
+                "It may still be running: wait for it again, or with a longer timeout.",
+                id="timeout-one-poll",
+            ),
+            pytest.param(
+                lambda: TransportError("job a at api.moltin.com", "connection reset", "Try again."),
                 "job a at api.moltin.com: connection reset. Try again.",
                 id="transport",
             ),
             pytest.param(
-                InvalidResponseError("job a", "its body is empty", status=203, body=b"secret"),
+                lambda: InvalidResponseError(
+                    "job a", "its body is empty", status=203, body=b"secret"
+                ),
                 "job a: the service answered 203, but its body is empty. Try again; if it stays "
                 "so, see whether base_url and every proxy on the way lead to the service.",
                 id="unreadable",
             ),
             pytest.param(
-                ServerError(502, "job a"),
+                lambda: ServerError(502, "job a"),
                 f"job a: the service answered 502. {ADVICE[ServerError]}",
                 id="api-bare",
             ),
             pytest.param(
-                full_api_error(ServerError, 500),
+                lambda: full_api_error(ServerError, 500),
                 f"job {JOB_ID}: the service answered 500: Internal Server Error: There was an "
                 "internal server error, you can report with your request id. (request id "
                 f"{REQUEST_ID}). {ADVICE[ServerError]}",
                 id="api-full",
             ),
             pytest.param(
-                APIError(400, "job a", errors=[{"title": "Bad"}, {"title": "Other"}]),
+                lambda: APIError(400, "job a", errors=[{"title": "Bad"}, {"title": "Other"}]),
                 f"job a: the service answered 400: Bad. {ADVICE[APIError]}",
                 id="api-first-title",
             ),
             pytest.param(
-                APIError(400, "job a", errors=({"detail": "Field x"},), request_id="r"),
+                lambda: APIError(400, "job a", errors=({"detail": "Field x"},), request_id="r"),
                 f"job a: the service answered 400: Field x (request id r). {ADVICE[APIError]}",
                 id="api-detail-only",
             ),
             pytest.param(
-                APIError(400, "job a", errors=[{"title": "", "detail": 7}]),
+                lambda: APIError(400, "job a", errors=[{"title": "", "detail": 7}]),
                 f"job a: the service answered 400. {ADVICE[APIError]}",
                 id="api-no-text",
             ),
             pytest.param(
-                APIError(400, "job a", errors=[{"title": ["x"], "detail": None}], advice="Stop."),
+                lambda: APIError(
+                    400, "job a", errors=[{"title": ["x"], "detail": None}], advice="Stop."
+                ),
                 "job a: the service answered 400. Stop.",
                 id="api-own-advice",
             ),
             pytest.param(
-                AuthenticationError(401, "job a"),
+                lambda: AuthenticationError(401, "job a"),
                 f"job a: the service answered 401. {ADVICE[AuthenticationError]}",
                 id="authentication",
             ),
             pytest.param(
-                PermissionDeniedError(403, "job a"),
+                lambda: PermissionDeniedError(403, "job a"),
                 f"job a: the service answered 403. {ADVICE[PermissionDeniedError]}",
                 id="permission",
             ),
             pytest.param(
-                RateLimitError(429, "job a"),
+                lambda: RateLimitError(429, "job a"),
                 f"job a: the service answered 429. {ADVICE[RateLimitError]}",
                 id="rate-limit",
             ),
             pytest.param(
-                JobNotFoundError("a", errors=[{"title": "Resource Not Found"}], request_id="r"),
+                lambda: JobNotFoundError(
+                    "a", errors=[{"title": "Resource Not Found"}], request_id="r"
+                ),
                 "job a: the service answered 404: Resource Not Found (request id r). "
                 "Check the id and the store; jobs expire a week after they were created.",
                 id="not-found",
@@ -336,9 +353,9 @@ class TestMessages:
         ],
     )
     def test_it_says_what_happened_to_what_and_what_to_do(
-        self, error: MoltinJobsError, message: str
+        self, make: Callable[[], MoltinJobsError], message: str
     ) -> None:
-        assert str(error) == message
+        assert str(make()) == message
 
     @each_error
     def test_it_is_one_printable_line(self, make: Callable[[], MoltinJobsError]) -> None:

@@ -129,9 +129,13 @@ class TestPause:
         await asyncio.sleep(0.1)
         for _ in range(50):
             pacer.pause(sent_at, None)
-        assert [record.levelno for record in caplog.records] == [logging.WARNING]
+        (record,) = caplog.records
+        assert record.levelno == logging.WARNING
+        assert 1 <= vars(record)["wait"] <= 1.2
+        seconds = vars(record)["wait"]
+        assert record.getMessage() == f"rate limit met (429): nothing is sent for {seconds:.1f} s"
         await pacer.pause_over()
-        assert 1.1 <= now() <= 1.3
+        assert now() == pytest.approx(0.1 + seconds)
 
     async def test_storms_in_a_row_take_longer_steps(self) -> None:
         pacer = Pacer(None)
@@ -172,6 +176,15 @@ class TestPause:
         pacer.pause(sent_at, 2)
         await pacer.pause_over()
         assert now() == 7
+
+    async def test_late_news_of_the_same_storm_without_a_wish_changes_nothing(self) -> None:
+        pacer = Pacer(None)
+        sent_at = await pacer.grant()
+        pacer.pause(sent_at, None)
+        await asyncio.sleep(0.9)
+        pacer.pause(sent_at, None)
+        await pacer.pause_over()
+        assert 1 <= now() <= 1.2
 
     @pytest.mark.parametrize("storms", [1, 2])
     async def test_no_wish_is_obeyed_for_more_than_two_minutes(self, storms: int) -> None:
