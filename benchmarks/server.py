@@ -1,11 +1,13 @@
 """A server in a process of its own, on a bare protocol, so that it is never the bottleneck.
 
 It answers ``GET /v2/jobs/ID``, whatever the id, with a job that is pending: the first N times for
-an id, N being its argument, and for ever if that is 0; after that with one that is done.
+an id, N being its argument, and for ever if that is 0; after that with one that is done. A second
+argument M has it spoil every Mth answer: by a 503, by garbage and by a reset in turn.
 """
 
 import asyncio
 import collections
+import itertools
 import resource
 import subprocess
 import sys
@@ -19,11 +21,18 @@ BODY = (
     '"updated_at": "0001-01-01T00:00:00Z"}}}'
 )
 
+UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+GARBAGE = b"no HTTP at all\r\n\r\n"
+RESET = b""
+
 
 class Answers(asyncio.Protocol):
-    def __init__(self, polls: int, asked: collections.Counter[bytes]) -> None:
+    def __init__(
+        self, polls: int, asked: collections.Counter[bytes], faults: Iterator[bytes | None]
+    ) -> None:
         self._polls = polls
         self._asked = asked
+        self._faults = faults
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -32,7 +41,14 @@ class Answers(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         *requests, self._rest = (self._rest + data).split(b"\r\n\r\n")
-        self._transport.write(b"".join(self._answer(request) for request in requests))
+        for request in requests:
+            fault = next(self._faults)
+            if fault == RESET:
+                self._transport.abort()
+                return
+            self._transport.write(self._answer(request) if fault is None else fault)
+            if fault == GARBAGE:
+                self._transport.close()
 
     def _answer(self, request: bytes) -> bytes:
         path = request[: request.index(b"\r\n")].split(b" ")[1]
@@ -49,18 +65,28 @@ class Answers(asyncio.Protocol):
         return b"HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s" % (kind, len(body), body)
 
 
-async def serve(polls: int) -> None:
+def every(count: int) -> Iterator[bytes | None]:
+    """``None`` for a right answer; every ``count``-th time a fault, never if that is 0."""
+    faults = itertools.cycle((UNAVAILABLE, GARBAGE, RESET))
+    for number in itertools.count(1):
+        yield next(faults) if count and number % count == 0 else None
+
+
+async def serve(polls: int, spoil: int) -> None:
     asked: collections.Counter[bytes] = collections.Counter()
+    faults = every(spoil)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Answers(polls, asked), "127.0.0.1", 0, backlog=1000)
+    server = await loop.create_server(
+        lambda: Answers(polls, asked, faults), "127.0.0.1", 0, backlog=1000
+    )
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
 @contextmanager
-def running(polls: int = 0) -> Iterator[str]:
+def running(polls: int = 0, spoil: int = 0) -> Iterator[str]:
     """The address of a server process, until the end of the block."""
-    command = [sys.executable, "-m", "benchmarks.server", str(polls)]
+    command = [sys.executable, "-m", "benchmarks.server", str(polls), str(spoil)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 (ourselves)
         assert process.stdout is not None
         try:
@@ -70,4 +96,4 @@ def running(polls: int = 0) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1])))
+    asyncio.run(serve(int(sys.argv[1]), int(sys.argv[2])))
