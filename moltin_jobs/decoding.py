@@ -148,7 +148,8 @@ def _timestamp(value: object, _: object) -> datetime.datetime | None:
         moment = datetime.datetime.fromisoformat(cast("str", value).upper())
         if moment.tzinfo is None:
             return None
-        moment = moment.astimezone(datetime.UTC)
+        if moment.tzinfo is not datetime.UTC:
+            moment = moment.astimezone(datetime.UTC)
     except (AttributeError, ValueError, OverflowError):
         return None
     return moment if moment.year > 1 else None  # Go's zero time means "never"

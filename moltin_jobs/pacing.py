@@ -7,6 +7,7 @@ its send. A token request skips the line, so that no one who holds the turn wait
 from __future__ import annotations
 
 import asyncio
+import collections
 import logging
 import math
 from typing import Protocol
@@ -36,13 +37,31 @@ class _Slots:
     """
 
     def __init__(self, rate: int) -> None:
-        self._free = asyncio.Semaphore(rate)
+        self._unused = rate
+        self._free_at: collections.deque[float] = collections.deque()
+        self._settled = asyncio.Event()
 
     async def acquire(self) -> None:
-        await self._free.acquire()
+        """Take a slot; there is one caller at a time, the head of the queue."""
+        free_at = self._free_at
+        if self._unused and not (free_at and free_at[0] <= asyncio.get_running_loop().time()):
+            self._unused -= 1
+            return
+        while not free_at:
+            self._settled.clear()
+            await self._settled.wait()
+        await _sleep_until(free_at[0])
+        free_at.popleft()
 
     def release(self) -> None:
-        asyncio.get_running_loop().call_later(_SLOT_SECONDS, self._free.release)
+        self._free_at.append(asyncio.get_running_loop().time() + _SLOT_SECONDS)
+        self._settled.set()
+
+
+async def _sleep_until(moment: float) -> None:
+    loop = asyncio.get_running_loop()
+    while (wait := moment - loop.time()) > 0:  # noqa: ASYNC110 (time is what ends it)
+        await asyncio.sleep(max(wait, _TICK))
 
 
 class Pacer:
@@ -67,9 +86,8 @@ class Pacer:
 
     async def pause_over(self) -> None:
         """Return when no pause forbids a send."""
-        loop = asyncio.get_running_loop()
-        while (wait := self._not_before - loop.time()) > 0:  # noqa: ASYNC110 (time is what ends it)
-            await asyncio.sleep(max(wait, _TICK))
+        while self._not_before > asyncio.get_running_loop().time():
+            await _sleep_until(self._not_before)
 
     async def grant(self) -> float:
         """Return, once one request may be sent, the time; `settle` must follow."""

@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
@@ -96,7 +96,7 @@ class JobsSession:
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
-        self._running: set[asyncio.Timeout] = set()
+        self._running: set[_Operation] = set()
         self._all_ended = asyncio.Event()
         self._unknown_spellings: set[str] = set()
 
@@ -133,9 +133,8 @@ class JobsSession:
         self._check_loop()
         if not self._closed:
             self._closed = True
-            now = asyncio.get_running_loop().time()
-            for scope in self._running:
-                scope.reschedule(now)
+            for operation in self._running:
+                operation.end()
         try:
             if self._running:
                 await self._all_ended.wait()
@@ -149,16 +148,19 @@ class JobsSession:
         `JobNotFoundError` and what else the tree holds for one request.
         """
         fetch = self._fetch(_checked_id(job_id))
-        async with self._operation():
-            for wait in self._retry.intervals():
+        waits = self._retry.intervals()
+        async with _Operation(self):
+            while True:
                 try:
                     return await fetch()
                 except MoltinJobsError as error:
                     if not error.temporary or _asks_too_long(error):
                         raise
+                    wait = next(waits, None)
+                    if wait is None:
+                        raise
                     _log.warning("tried again in %.1f s: %s", wait, error, extra={"job_id": job_id})
                 await asyncio.sleep(wait)
-            return await fetch()
 
     @overload
     async def get_jobs(
@@ -188,7 +190,7 @@ class JobsSession:
         (`JobNotFoundError`, `AuthenticationError`, …); after `Polling.outage` what could have.
         """
         changes = self._changes(job_id, timeout, polling)
-        async with self._operation(), contextlib.aclosing(changes):
+        async with _Operation(self), contextlib.aclosing(changes):
             async for job in changes:
                 last = job
         if last.state is JobState.CANCELLED:
@@ -247,7 +249,7 @@ class JobsSession:
         # The operation must not span the yield: the consumer's own time is not ours to end.
         async with contextlib.aclosing(changes):
             while True:
-                async with self._operation():
+                async with _Operation(self):
                     job = await anext(changes, None)
                 if job is None:
                     return
@@ -284,25 +286,10 @@ class JobsSession:
                 extra={"job_id": job.id, "job_status": spelling},
             )
 
-    @contextlib.asynccontextmanager
-    async def _operation(self) -> AsyncIterator[None]:
-        """Stand for one call in progress, which `close` can end and waits for."""
-        self._enter()
-        try:
-            async with asyncio.timeout(None) as scope:
-                self._running.add(scope)
-                try:
-                    yield
-                finally:
-                    self._running.discard(scope)
-                    if self._closed and not self._running:
-                        self._all_ended.set()
-        except TimeoutError:
-            if not scope.expired():
-                raise
-        else:
-            return
-        raise RuntimeError("the JobsSession was closed while this call was in progress")
+    def _left(self, operation: _Operation) -> None:
+        self._running.discard(operation)
+        if self._closed and not self._running:
+            self._all_ended.set()
 
     def _enter(self) -> None:
         self._check_loop()
@@ -317,6 +304,39 @@ class JobsSession:
             raise RuntimeError(
                 "this JobsSession belongs to another event loop: make one session for each loop"
             )
+
+
+class _Operation:
+    """One call in progress, which `JobsSession.close` can end and waits for."""
+
+    __slots__ = ("_scope", "_session")
+
+    def __init__(self, session: JobsSession) -> None:
+        self._session = session
+        self._scope = asyncio.timeout(None)
+
+    def end(self) -> None:
+        self._scope.reschedule(0.0)
+
+    async def __aenter__(self) -> None:
+        self._session._enter()  # noqa: SLF001 (it is a part of the session)
+        await self._scope.__aenter__()
+        self._session._running.add(self)  # noqa: SLF001
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._session._left(self)  # noqa: SLF001
+        try:
+            await self._scope.__aexit__(kind, error, traceback)
+        except TimeoutError:
+            pass
+        else:
+            return
+        raise RuntimeError("the JobsSession was closed while this call was in progress")
 
 
 async def wait_for_job(

@@ -102,7 +102,8 @@ class _Send:
     ) -> aiohttp.ClientResponse:
         if self.failure is not None:  # aiohttp takes some errors for a reason to send again
             raise self.failure
-        self.scope.reschedule(None)
+        if self.scope.when() is not None:  # the time of a send that aiohttp makes again
+            self.scope.reschedule(None)
         try:
             sent_at = await self._grant()
         except Exception as error:
@@ -267,9 +268,9 @@ def _connections(http: aiohttp.ClientSession | None) -> int:
 
 async def _read(response: aiohttp.ClientResponse, secret: Secret | None) -> Answer:
     """The answer, without the secret that it was asked with, or as much as shows it too long."""
-    body = b""
-    async for chunk in response.content.iter_any():
-        body += chunk
+    body, content = b"", response.content
+    while not content.at_eof():
+        body += await content.readany()
         if len(body) > MAX_BODY:
             response.close()
             break
