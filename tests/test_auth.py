@@ -152,6 +152,29 @@ async def test_a_later_success_forgets_the_failure() -> None:
     assert (await tokens.get(0, rejected=second)).value == "token-3"
 
 
+async def test_each_failure_fails_those_who_waited_for_it() -> None:
+    endpoint = Endpoint()
+    endpoint.failures = [ServerError(500, "the request for a token") for _ in range(3)]
+    tokens = tokens_of(endpoint)
+    for requests in (1, 2, 3):
+        failed = await asyncio.gather(
+            *(tokens.get(tokens.round) for _ in range(3)), return_exceptions=True
+        )
+        assert [type(error) for error in failed] == [ServerError] * 3
+        assert endpoint.requests == requests
+
+
+async def test_who_asks_after_a_failure_is_not_failed_by_it() -> None:
+    endpoint = Endpoint()
+    tokens = tokens_of(endpoint)
+    first = await tokens.get(tokens.round)
+    second = await tokens.get(tokens.round, first)
+    endpoint.failures = [ServerError(500, "the request for a token")]
+    with pytest.raises(ServerError):
+        await tokens.get(tokens.round, second)
+    assert (await tokens.get(tokens.round, second)).value == "token-4"
+
+
 async def test_cancelling_who_renews_fails_no_other() -> None:
     endpoint = Endpoint()
     tokens = tokens_of(endpoint)

@@ -925,6 +925,8 @@ def test_an_empty_request_id_is_none() -> None:
 
 
 def test_a_408_says_to_try_again() -> None:
-    with pytest.raises(APIError, match=r"408.*: try again") as caught:
+    with pytest.raises(
+        APIError, match=r"The service gave up waiting for the request: try again\.$"
+    ) as caught:
         decode_job(Answer("http://127.0.0.1/", 408, {}, b"", 0.0), "a")
     assert caught.value.temporary

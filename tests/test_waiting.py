@@ -220,4 +220,10 @@ async def test_logs_a_poll_and_the_first_failure_of_a_run(
         ("DEBUG", f"the wait goes on after poll 3 failed: {DOWN}"),
         ("DEBUG", "job a: success (poll 4)"),
     ]
-    assert [record.__dict__["job_id"] for record in caplog.records] == ["a"] * 4
+    fields = ("job_id", "polls", "job_status", "failures")
+    assert [tuple(vars(record).get(name) for name in fields) for record in caplog.records] == [
+        ("a", 1, "started", None),
+        ("a", 2, None, 1),
+        ("a", 3, None, 2),
+        ("a", 4, "success", None),
+    ]
