@@ -100,7 +100,8 @@ class Tokens:
         """Whether a refused token can be replaced."""
         return self._renew is not None
 
-    def _usable(self, rejected: Secret | None) -> Secret | None:
+    def usable(self, rejected: Secret | None = None) -> Secret | None:
+        """The token to send now, unless it has to be renewed first."""
         fresh = asyncio.get_running_loop().time() < self._renew_at
         return self._held if fresh and self._held is not rejected else None
 
@@ -110,10 +111,10 @@ class Tokens:
         A renewal that failed since ``noted_round`` fails this call too, instead of each caller
         trying again in turn.
         """
-        if token := self._usable(rejected):
+        if token := self.usable(rejected):
             return token
         async with self._lock:
-            if token := self._usable(rejected):
+            if token := self.usable(rejected):
                 return token
             if self._failure is not None and self._failed_round > noted_round:
                 raise _copied(self._failure)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import logging
 import math
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 from .errors import ConfigurationError, shown
@@ -41,17 +43,23 @@ class _Slots:
         self._free_at: collections.deque[float] = collections.deque()
         self._settled = asyncio.Event()
 
-    async def acquire(self) -> None:
-        """Take a slot; there is one caller at a time, the head of the queue."""
-        free_at = self._free_at
-        if self._unused and not (free_at and free_at[0] <= asyncio.get_running_loop().time()):
+    def take(self, now: float) -> bool:
+        """Take a slot if there is one."""
+        if self._free_at and self._free_at[0] <= now:
+            self._free_at.popleft()
+        elif self._unused:
             self._unused -= 1
-            return
-        while not free_at:
-            self._settled.clear()
-            await self._settled.wait()
-        await _sleep_until(free_at[0])
-        free_at.popleft()
+        else:
+            return False
+        return True
+
+    async def acquire(self) -> None:
+        """Take a slot as soon as there is one; one caller at a time, the head of the queue."""
+        while not self.take(asyncio.get_running_loop().time()):
+            while not self._free_at:
+                self._settled.clear()
+                await self._settled.wait()
+            await _sleep_until(self._free_at[0])
 
     def release(self) -> None:
         self._free_at.append(asyncio.get_running_loop().time() + _SLOT_SECONDS)
@@ -79,10 +87,30 @@ class Pacer:
                 f"rate_limit must be an int from 1, None, or an object with 'async def acquire()', "
                 f"not {shown(rate_limit)}"
             )
-        self.line = asyncio.Lock()
+        self._line = asyncio.Lock()
+        self._in_line = 0
         self._head = asyncio.Lock()
         self._paused_from = self._paused_until = self._not_before = -math.inf
         self._storm = 0
+
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Stand in the line; within, it is the caller's turn."""
+        self._in_line += 1
+        try:
+            async with self._line:
+                yield
+        finally:
+            self._in_line -= 1
+
+    def grant_nowait(self) -> float | None:
+        """Do as `grant`, if one request may be sent at once and nobody waits; else ``None``."""
+        now = asyncio.get_running_loop().time()
+        if self._in_line or self._head.locked() or now < self._paused_until + _RESTART_SECONDS:
+            return None
+        if self._limiter is None or (self._slots is not None and self._slots.take(now)):
+            return now
+        return None
 
     async def pause_over(self) -> None:
         """Return when no pause forbids a send."""

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import uuid
+from asyncio import CancelledError
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
@@ -149,7 +150,7 @@ class JobsSession:
         """
         fetch = self._fetch(_checked_id(job_id))
         waits = self._retry.intervals()
-        async with _Operation(self):
+        with _Operation(self):
             while True:
                 try:
                     return await fetch()
@@ -190,9 +191,10 @@ class JobsSession:
         (`JobNotFoundError`, `AuthenticationError`, …); after `Polling.outage` what could have.
         """
         changes = self._changes(job_id, timeout, polling)
-        async with _Operation(self), contextlib.aclosing(changes):
-            async for job in changes:
-                last = job
+        with _Operation(self):
+            async with contextlib.aclosing(changes):
+                async for job in changes:
+                    last = job
         if last.state is JobState.CANCELLED:
             raise JobCancelledError(last)
         if last.state is JobState.FAILED:
@@ -249,7 +251,7 @@ class JobsSession:
         # The operation must not span the yield: the consumer's own time is not ours to end.
         async with contextlib.aclosing(changes):
             while True:
-                async with _Operation(self):
+                with _Operation(self):
                     job = await anext(changes, None)
                 if job is None:
                     return
@@ -309,34 +311,35 @@ class JobsSession:
 class _Operation:
     """One call in progress, which `JobsSession.close` can end and waits for."""
 
-    __slots__ = ("_scope", "_session")
+    __slots__ = ("_cancelling", "_ended", "_session", "_task")
 
     def __init__(self, session: JobsSession) -> None:
         self._session = session
-        self._scope = asyncio.timeout(None)
+        self._ended = False
 
     def end(self) -> None:
-        self._scope.reschedule(0.0)
+        self._ended = True
+        self._task.cancel()
 
-    async def __aenter__(self) -> None:
+    def __enter__(self) -> None:
         self._session._enter()  # noqa: SLF001 (it is a part of the session)
-        await self._scope.__aenter__()
+        task = asyncio.current_task()
+        assert task is not None, "asyncio runs coroutines in tasks"  # noqa: S101 (for mypy)
+        self._task, self._cancelling = task, task.cancelling()
         self._session._running.add(self)  # noqa: SLF001
 
-    async def __aexit__(
+    def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
         self._session._left(self)  # noqa: SLF001
-        try:
-            await self._scope.__aexit__(kind, error, traceback)
-        except TimeoutError:
-            pass
-        else:
-            return
-        raise RuntimeError("the JobsSession was closed while this call was in progress")
+        # As asyncio.timeout tells its own cancellation from the caller's.
+        if self._ended and self._task.uncancel() <= self._cancelling and kind is CancelledError:
+            raise RuntimeError(
+                "the JobsSession was closed while this call was in progress"
+            ) from None
 
 
 async def wait_for_job(

@@ -128,7 +128,10 @@ class _Send:
     async def _grant(self) -> float:
         if self._tokens is None:
             return await self._pacer.grant()
-        async with self._pacer.line:
+        self.token = self._tokens.usable(self._rejected)
+        if self.token is not None and (sent_at := self._pacer.grant_nowait()) is not None:
+            return sent_at
+        async with self._pacer.turn():
             await self._pacer.pause_over()
             self.token = await self._tokens.get(self._noted_round, self._rejected)
             return await self._pacer.grant()
@@ -274,7 +277,9 @@ async def _read(response: aiohttp.ClientResponse, secret: Secret | None) -> Answ
         if len(body) > MAX_BODY:
             response.close()
             break
-    headers = {k: response.headers[k] for k in _KEPT_HEADERS if k in response.headers}
+    headers = {}
+    if not 200 <= response.status <= 299:
+        headers = {k: response.headers[k] for k in _KEPT_HEADERS if k in response.headers}
     if secret is not None and len(secret.value) >= _SHORTEST_SECRET:
         body = body.replace(secret.value.encode(), b"***")
         headers = {k: v.replace(secret.value, "***") for k, v in headers.items()}

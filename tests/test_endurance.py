@@ -288,7 +288,8 @@ async def test_cancelled_at_any_await_nothing_is_left(
             pacer = session._transport._pacer
             assert pacer._slots is not None
             assert pacer._slots._unused + len(pacer._slots._free_at) == 1
-            assert not pacer.line.locked()
+            assert pacer._in_line == 0
+            assert not pacer._head.locked()
             await session.close()
         assert asyncio.all_tasks() == {asyncio.current_task()}
         points += 1

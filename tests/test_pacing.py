@@ -18,7 +18,7 @@ def now() -> float:
 
 async def send(pacer: Pacer, travel: float = 0.0) -> float:
     """Do as the transport does; return when the request was granted."""
-    async with pacer.line:
+    async with pacer.turn():
         await pacer.pause_over()
         granted = await pacer.grant()
     await asyncio.sleep(travel)
@@ -92,7 +92,7 @@ async def test_first_come_first_served_but_for_token_requests() -> None:
 
 async def test_who_holds_the_turn_can_have_a_token_requested() -> None:
     pacer = Pacer(1)
-    async with pacer.line:
+    async with pacer.turn():
         await pacer.grant()
         pacer.settle()
         await pacer.grant()
