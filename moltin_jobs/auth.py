@@ -90,9 +90,8 @@ class Tokens:
             )
         self._renew_at = math.inf
         self._lock = asyncio.Lock()
-        self.round = 0
-        """How many renewals have ended. Whoever may ask for the token notes it beforehand."""
-        self._failed_round = -1
+        self.failures = 0
+        """How many renewals have failed. Whoever may ask for the token notes it beforehand."""
         self._failure: Exception | None = None
 
     @property
@@ -105,10 +104,10 @@ class Tokens:
         fresh = asyncio.get_running_loop().time() < self._renew_at
         return self._held if fresh and self._held is not rejected else None
 
-    async def get(self, noted_round: int, rejected: Secret | None = None) -> Secret:
+    async def get(self, noted_failures: int, rejected: Secret | None = None) -> Secret:
         """The token to send now, which is not the one that was ``rejected``.
 
-        A renewal that failed since ``noted_round`` fails this call too, instead of each caller
+        A renewal that failed since ``noted_failures`` fails this call too, instead of each caller
         trying again in turn.
         """
         if token := self.usable(rejected):
@@ -116,7 +115,7 @@ class Tokens:
         async with self._lock:
             if token := self.usable(rejected):
                 return token
-            if self._failure is not None and self._failed_round > noted_round:
+            if self._failure is not None and self.failures > noted_failures:
                 raise _copied(self._failure)
             return await self._renewed()
 
@@ -125,10 +124,9 @@ class Tokens:
         try:
             token, lifetime = await self._renew()
         except Exception as error:
-            self.round += 1
-            self._failed_round, self._failure = self.round, error
+            self.failures += 1
+            self._failure = error
             raise
-        self.round += 1
         self._failure = None
         self._held = token
         self._renew_at = math.inf

@@ -84,13 +84,13 @@ class _Send:
         pacer: Pacer,
         seconds: float,
         tokens: Tokens | None = None,
-        noted_round: int = 0,
+        noted_failures: int = 0,
         rejected: Secret | None = None,
     ) -> None:
         self._pacer = pacer
         self._seconds = seconds
         self._tokens = tokens
-        self._noted_round = noted_round
+        self._noted_failures = noted_failures
         self._rejected = rejected
         self.scope = asyncio.timeout(None)
         self.token: Secret | None = None
@@ -133,7 +133,7 @@ class _Send:
             return sent_at
         async with self._pacer.turn():
             await self._pacer.pause_over()
-            self.token = await self._tokens.get(self._noted_round, self._rejected)
+            self.token = await self._tokens.get(self._noted_failures, self._rejected)
             return await self._pacer.grant()
 
 
@@ -172,7 +172,7 @@ class Transport:
 
         Raises `TransportError` if no whole answer came, and what getting a token raises.
         """
-        pacing = (self._pacer, self._request_timeout, self._tokens, self._tokens.round)
+        pacing = (self._pacer, self._request_timeout, self._tokens, self._tokens.failures)
         async with self._connections:
             send = _Send(*pacing)
             answer = await self._exchange(send, "GET", url, about)

@@ -78,7 +78,7 @@ class TestSettings:
 async def test_a_static_token_is_never_renewed() -> None:
     endpoint = Endpoint()
     tokens = Tokens("static", endpoint)
-    assert (await tokens.get(tokens.round)).value == "static"
+    assert (await tokens.get(tokens.failures)).value == "static"
     assert not tokens.renewable
     assert endpoint.requests == 0
 
@@ -103,24 +103,24 @@ async def test_renewed_in_its_last_minute_or_fifth(
     await tokens.get(0)
     got_at = asyncio.get_running_loop().time()
     await asyncio.sleep(fresh)
-    assert (await tokens.get(tokens.round)).value == "token-1"
+    assert (await tokens.get(tokens.failures)).value == "token-1"
     await asyncio.sleep(got_at + old - asyncio.get_running_loop().time())
-    assert (await tokens.get(tokens.round)).value == "token-2"
+    assert (await tokens.get(tokens.failures)).value == "token-2"
 
 
 async def test_without_a_known_lifetime_it_is_kept_until_rejected() -> None:
     tokens = tokens_of(Endpoint(None))
     first = await tokens.get(0)
     await asyncio.sleep(1e6)
-    assert await tokens.get(tokens.round) is first
-    assert (await tokens.get(tokens.round, rejected=first)).value == "token-2"
+    assert await tokens.get(tokens.failures) is first
+    assert (await tokens.get(tokens.failures, rejected=first)).value == "token-2"
 
 
 async def test_one_renewal_for_a_token_however_many_meet_its_rejection() -> None:
     endpoint = Endpoint()
     tokens = tokens_of(endpoint)
     first = await tokens.get(0)
-    noted = tokens.round
+    noted = tokens.failures
     got = await asyncio.gather(*(tokens.get(noted, first) for _ in range(50)))
     late = await tokens.get(noted, first)
     assert {token.value for token in [*got, late]} == {"token-2"}
@@ -131,14 +131,14 @@ async def test_a_failed_renewal_fails_each_who_waited_once_by_a_copy() -> None:
     endpoint = Endpoint()
     endpoint.failures = [ServerError(500, "the request for a token")]
     tokens = tokens_of(endpoint)
-    noted = tokens.round
+    noted = tokens.failures
     failed = await asyncio.gather(*(tokens.get(noted) for _ in range(3)), return_exceptions=True)
     assert [str(error) for error in failed] == [str(failed[0])] * 3
     assert len({id(error) for error in failed}) == 3
     with pytest.raises(ServerError):  # noted before the failure, asked after it
         await tokens.get(noted)
     assert endpoint.requests == 1
-    assert (await tokens.get(tokens.round)).value == "token-2"
+    assert (await tokens.get(tokens.failures)).value == "token-2"
     assert (await tokens.get(noted)).value == "token-2"
 
 
@@ -148,7 +148,7 @@ async def test_a_later_success_forgets_the_failure() -> None:
     tokens = tokens_of(endpoint)
     with pytest.raises(ServerError):
         await tokens.get(0)
-    second = await tokens.get(tokens.round)
+    second = await tokens.get(tokens.failures)
     assert (await tokens.get(0, rejected=second)).value == "token-3"
 
 
@@ -158,7 +158,7 @@ async def test_each_failure_fails_those_who_waited_for_it() -> None:
     tokens = tokens_of(endpoint)
     for requests in (1, 2, 3):
         failed = await asyncio.gather(
-            *(tokens.get(tokens.round) for _ in range(3)), return_exceptions=True
+            *(tokens.get(tokens.failures) for _ in range(3)), return_exceptions=True
         )
         assert [type(error) for error in failed] == [ServerError] * 3
         assert endpoint.requests == requests
@@ -167,12 +167,12 @@ async def test_each_failure_fails_those_who_waited_for_it() -> None:
 async def test_who_asks_after_a_failure_is_not_failed_by_it() -> None:
     endpoint = Endpoint()
     tokens = tokens_of(endpoint)
-    first = await tokens.get(tokens.round)
-    second = await tokens.get(tokens.round, first)
+    first = await tokens.get(tokens.failures)
+    second = await tokens.get(tokens.failures, first)
     endpoint.failures = [ServerError(500, "the request for a token")]
     with pytest.raises(ServerError):
-        await tokens.get(tokens.round, second)
-    assert (await tokens.get(tokens.round, second)).value == "token-4"
+        await tokens.get(tokens.failures, second)
+    assert (await tokens.get(tokens.failures, second)).value == "token-4"
 
 
 async def test_cancelling_who_renews_fails_no_other() -> None:
