@@ -38,7 +38,8 @@ _MAX_ERROR_DEPTH = 32  # an error has to pickle, and pickle is recursive
 class Answer:
     """One answer as it came: of the body at most one byte more than `MAX_BODY`."""
 
-    url: str
+    url: object
+    """The address that was asked, as something whose ``str`` shows it."""
     status: int
     headers: Mapping[str, str]
     body: bytes = attrs.field(repr=False)

@@ -8,8 +8,7 @@ import logging
 import os
 import re
 import uuid
-from asyncio import CancelledError
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
@@ -28,6 +27,7 @@ from .errors import (
 from .models import Job, JobState
 from .pacing import Limiter, Pacer
 from .schedule import LONGEST_PAUSE, Polling, Retry, check_seconds
+from .scope import Scope, Scopes, closed
 from .transport import Transport
 from .waiting import watch
 
@@ -87,18 +87,15 @@ class JobsSession:
         check_seconds("request_timeout", request_timeout)
         self._retry = _instance("retry", retry, Retry)
         self._polling = _instance("polling", polling, Polling)
+        self._scopes = Scopes(request_timeout)
         self._transport = Transport(
             auth,
             base_url=base_url,
+            scopes=self._scopes,
             pacer=Pacer(rate_limit),
-            request_timeout=request_timeout,
             http=http,
             headers=headers,
         )
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._closed = False
-        self._running: set[_Operation] = set()
-        self._all_ended = asyncio.Event()
         self._unknown_spellings: set[str] = set()
 
     @classmethod
@@ -115,7 +112,7 @@ class JobsSession:
         return cls(**settings | overrides)
 
     async def __aenter__(self) -> Self:
-        self._enter()
+        self._scopes.check()
         return self
 
     async def __aexit__(
@@ -131,14 +128,8 @@ class JobsSession:
 
         Closing twice does no harm. An ``http`` session of the caller's stays open.
         """
-        self._check_loop()
-        if not self._closed:
-            self._closed = True
-            for operation in self._running:
-                operation.end()
         try:
-            if self._running:
-                await self._all_ended.wait()
+            await self._scopes.close()
         finally:
             await self._transport.close()
 
@@ -149,19 +140,19 @@ class JobsSession:
         `JobNotFoundError` and what else the tree holds for one request.
         """
         fetch = self._fetch(_checked_id(job_id))
-        waits = self._retry.intervals()
-        with _Operation(self):
-            while True:
-                try:
-                    return await fetch()
-                except MoltinJobsError as error:
-                    if not error.temporary or _asks_too_long(error):
-                        raise
-                    wait = next(waits, None)
-                    if wait is None:
-                        raise
-                    _log.warning("tried again in %.1f s: %s", wait, error, extra={"job_id": job_id})
-                await asyncio.sleep(wait)
+        waits: Iterator[float] | None = None
+        while True:
+            try:
+                return await fetch()
+            except MoltinJobsError as error:
+                if not error.temporary or _asks_too_long(error):
+                    raise
+                waits = waits or self._retry.intervals()
+                wait = next(waits, None)
+                if wait is None:
+                    raise
+                _log.warning("tried again in %.1f s: %s", wait, error, extra={"job_id": job_id})
+            await self._sleep(wait)
 
     @overload
     async def get_jobs(
@@ -190,11 +181,10 @@ class JobsSession:
         Raises `JobFailedError`, `JobCancelledError`, `JobTimeoutError`; at once what cannot pass
         (`JobNotFoundError`, `AuthenticationError`, …); after `Polling.outage` what could have.
         """
-        changes = self._changes(job_id, timeout, polling)
-        with _Operation(self):
-            async with contextlib.aclosing(changes):
-                async for job in changes:
-                    last = job
+        changes = self.watch_job(job_id, timeout=timeout, polling=polling)
+        async with contextlib.aclosing(changes):
+            async for job in changes:
+                last = job
         if last.state is JobState.CANCELLED:
             raise JobCancelledError(last)
         if last.state is JobState.FAILED:
@@ -245,24 +235,14 @@ class JobsSession:
         consumer takes counts against ``timeout``. Raises what `wait_for_job` raises, but for
         `JobFailedError`.
         """
-        return self._guarded(self._changes(job_id, timeout, polling))
-
-    async def _guarded(self, changes: AsyncGenerator[Job]) -> AsyncGenerator[Job]:
-        # The operation must not span the yield: the consumer's own time is not ours to end.
-        async with contextlib.aclosing(changes):
-            while True:
-                with _Operation(self):
-                    job = await anext(changes, None)
-                if job is None:
-                    return
-                yield job
-
-    def _changes(
-        self, job_id: JobId, timeout: float | None, polling: Polling | None
-    ) -> AsyncGenerator[Job]:
         text = _checked_id(job_id)
         _check_wait(timeout, polling)
-        return watch(text, self._fetch(text), polling or self._polling, timeout)
+        return watch(text, self._fetch(text), self._sleep, polling or self._polling, timeout)
+
+    async def _sleep(self, seconds: float) -> None:
+        with Scope(self._scopes):
+            return await asyncio.sleep(seconds)
+        raise closed()
 
     def _fetch(self, job_id: str) -> Callable[[], Awaitable[Job]]:
         url = self._transport.url(f"/v2/jobs/{job_id}")
@@ -287,59 +267,6 @@ class JobsSession:
                 spelling,
                 extra={"job_id": job.id, "job_status": spelling},
             )
-
-    def _left(self, operation: _Operation) -> None:
-        self._running.discard(operation)
-        if self._closed and not self._running:
-            self._all_ended.set()
-
-    def _enter(self) -> None:
-        self._check_loop()
-        if self._closed:
-            raise RuntimeError("this JobsSession is closed: make a new one")
-
-    def _check_loop(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = loop
-        elif self._loop is not loop:
-            raise RuntimeError(
-                "this JobsSession belongs to another event loop: make one session for each loop"
-            )
-
-
-class _Operation:
-    """One call in progress, which `JobsSession.close` can end and waits for."""
-
-    __slots__ = ("_cancelling", "_ended", "_session", "_task")
-
-    def __init__(self, session: JobsSession) -> None:
-        self._session = session
-        self._ended = False
-
-    def end(self) -> None:
-        self._ended = True
-        self._task.cancel()
-
-    def __enter__(self) -> None:
-        self._session._enter()  # noqa: SLF001 (it is a part of the session)
-        task = asyncio.current_task()
-        assert task is not None, "asyncio runs coroutines in tasks"  # noqa: S101 (for mypy)
-        self._task, self._cancelling = task, task.cancelling()
-        self._session._running.add(self)  # noqa: SLF001
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._session._left(self)  # noqa: SLF001
-        # As asyncio.timeout tells its own cancellation from the caller's.
-        if self._ended and self._task.uncancel() <= self._cancelling and kind is CancelledError:
-            raise RuntimeError(
-                "the JobsSession was closed while this call was in progress"
-            ) from None
 
 
 async def wait_for_job(

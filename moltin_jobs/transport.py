@@ -21,6 +21,7 @@ from .decoding import MAX_BODY, Answer, decode_token
 from .errors import ConfigurationError, TransportError, one_line, shown
 from .pacing import Pacer
 from .schedule import parse_retry_after
+from .scope import Scope, Scopes, closed
 
 _CONNECTIONS = 100
 _USER_AGENT = f"moltin-jobs/{importlib.metadata.version('moltin-jobs')}"
@@ -76,23 +77,24 @@ def _request_headers(extra: Mapping[str, str]) -> dict[str, str]:
     return headers
 
 
-class _Send:
-    """The client middleware of one exchange: it is run for each send on the wire."""
+class _Attempt(Scope):
+    """One exchange, and its client middleware, which is run for each send on the wire."""
+
+    __slots__ = ("_noted_failures", "_pacer", "_rejected", "_tokens", "failure", "token")
 
     def __init__(
         self,
+        scopes: Scopes,
         pacer: Pacer,
-        seconds: float,
         tokens: Tokens | None = None,
-        noted_failures: int = 0,
         rejected: Secret | None = None,
+        noted_failures: int = 0,
     ) -> None:
+        super().__init__(scopes)
         self._pacer = pacer
-        self._seconds = seconds
         self._tokens = tokens
-        self._noted_failures = noted_failures
         self._rejected = rejected
-        self.scope = asyncio.timeout(None)
+        self._noted_failures = noted_failures
         self.token: Secret | None = None
         self.failure: Exception | None = None
         """What ended the way to the send, and did not happen on the wire."""
@@ -102,15 +104,14 @@ class _Send:
     ) -> aiohttp.ClientResponse:
         if self.failure is not None:  # aiohttp takes some errors for a reason to send again
             raise self.failure
-        if self.scope.when() is not None:  # the time of a send that aiohttp makes again
-            self.scope.reschedule(None)
+        self.until = None  # nor does the time of one send count for the next
         try:
             sent_at = await self._grant()
         except Exception as error:
             self.failure = error
             raise
         try:
-            self.scope.reschedule(sent_at + self._seconds)
+            self.start(sent_at)
             if self.token is None:
                 request.headers.pop("Authorization", None)
             else:
@@ -145,8 +146,8 @@ class Transport:
         auth: Auth,
         *,
         base_url: str,
+        scopes: Scopes,
         pacer: Pacer,
-        request_timeout: float,
         http: aiohttp.ClientSession | None,
         headers: Mapping[str, str] | None,
     ) -> None:
@@ -156,8 +157,8 @@ class Transport:
         self._headers = _request_headers({} if headers is None else headers)
         self._credentials = auth if isinstance(auth, ClientCredentials) else None
         self._tokens = Tokens(auth, self._request_token)
+        self._scopes = scopes
         self._pacer = pacer
-        self._request_timeout = request_timeout
         self._foreign = http
         self._own: aiohttp.ClientSession | None = None
         # In aiohttp's own queue for a connection the attempt's time would already run.
@@ -170,15 +171,17 @@ class Transport:
     async def get(self, url: URL, about: str) -> Answer:
         """One GET, and after a 401 one more with a new token if there can be one.
 
-        Raises `TransportError` if no whole answer came, and what getting a token raises.
+        Raises `TransportError` if no whole answer came, what getting a token raises, and
+        `RuntimeError` when the session is closed.
         """
-        pacing = (self._pacer, self._request_timeout, self._tokens, self._tokens.failures)
-        async with self._connections:
-            send = _Send(*pacing)
-            answer = await self._exchange(send, "GET", url, about)
-            if answer.status != 401 or not self._tokens.renewable:
+        tokens = self._tokens
+        failures, rejected = tokens.failures, None
+        while True:
+            attempt = _Attempt(self._scopes, self._pacer, tokens, rejected, failures)
+            answer = await self._exchange(attempt, "GET", url, about)
+            if answer.status != 401 or rejected is not None or not tokens.renewable:
                 return answer
-            return await self._exchange(_Send(*pacing, send.token), "GET", url, about)
+            rejected = attempt.token
 
     async def close(self) -> None:
         """Close the connections, unless they are the caller's."""
@@ -186,58 +189,79 @@ class Transport:
             await self._own.close()
 
     async def _request_token(self) -> tuple[Secret, float | None]:
-        # Its caller's place among the connections serves: no request of that caller is out.
-        send = _Send(self._pacer, self._request_timeout)
-        about = "the request for a token"
         url = self.url("/oauth/access_token")
-        token, lifetime = decode_token(
-            await self._exchange(send, "POST", url, about, self._credentials)
+        attempt = _Attempt(self._scopes, self._pacer)
+        answer = await self._exchange(
+            attempt, "POST", url, "the request for a token", self._credentials
         )
+        token, lifetime = decode_token(answer)
         return Secret(token), lifetime
 
     async def _exchange(
         self,
-        send: _Send,
+        attempt: _Attempt,
         method: str,
         url: URL,
         about: str,
         credentials: ClientCredentials | None = None,
     ) -> Answer:
+        failure: Exception
         try:
-            async with send.scope:
-                return await self._answer(send, method, url, credentials)
+            with attempt:
+                if credentials is not None:
+                    # The place of its caller serves: no request of that caller is out.
+                    return await self._answer(attempt, method, url, credentials)
+                async with self._connections:
+                    return await self._answer(attempt, method, url, None)
+            failure = self._too_late(about, url) if attempt.expired else closed()
         except (aiohttp.ClientError, OSError) as error:
-            failure = send.failure or self._failure(about, url, error, send)
+            failure = attempt.failure or self._failure(about, url, error, attempt)
         # Out here, since what is raised in there holds aiohttp's frames, and they the headers.
         raise failure
 
     async def _answer(
-        self, send: _Send, method: str, url: URL, credentials: ClientCredentials | None
+        self, attempt: _Attempt, method: str, url: URL, credentials: ClientCredentials | None
     ) -> Answer:
+        """The answer but for the secret it was asked with, or as much as shows it too long."""
         http = self._foreign or self._opened()
+        body = b""
         async with http.request(
             method,
             url,
             data=None if credentials is None else credentials.form(),
             headers=None if http is self._own else self._headers,
-            middlewares=(*http._middlewares, send),  # noqa: SLF001 (else it replaces them)
+            middlewares=(*http._middlewares, attempt),  # noqa: SLF001 (else it replaces them)
             allow_redirects=False,
             raise_for_status=False,
             timeout=_NO_TIMEOUT,
         ) as response:
-            secret = send.token if credentials is None else credentials.client_secret
-            return await _read(response, secret)
+            content = response.content
+            while not content.at_eof():
+                body += await content.readany()
+                if len(body) > MAX_BODY:
+                    response.close()
+                    break
+        headers = {}
+        if not 200 <= response.status <= 299:
+            headers = {k: response.headers[k] for k in _KEPT_HEADERS if k in response.headers}
+        secret = attempt.token if credentials is None else credentials.client_secret
+        if secret is not None and len(secret.value) >= _SHORTEST_SECRET:
+            body = body.replace(secret.value.encode(), b"***")
+            headers = {k: v.replace(secret.value, "***") for k, v in headers.items()}
+        return Answer(url, response.status, headers, body[: MAX_BODY + 1], time.time())
 
-    def _failure(self, about: str, url: URL, error: Exception, send: _Send) -> TransportError:
+    def _too_late(self, about: str, url: URL) -> TransportError:
+        return TransportError(
+            about,
+            f"no whole answer came from {url.host}:{url.port} within {self._scopes.seconds:g} s",
+            "Try again later, or with a longer request_timeout.",
+        )
+
+    def _failure(self, about: str, url: URL, error: Exception, attempt: _Attempt) -> TransportError:
         host = f"{url.host}:{url.port}"
         text = one_line(f"{type(error).__name__}: {error}")
-        if send.token is not None:
-            text = text.replace(send.token.value, "***")
-        if send.scope.expired():
-            within = f"no whole answer came from {host} within {self._request_timeout:g} s"
-            return TransportError(
-                about, within, "Try again later, or with a longer request_timeout."
-            )
+        if attempt.token is not None:
+            text = text.replace(attempt.token.value, "***")
         if isinstance(error, _UNTRUSTED):
             return TransportError(
                 about,
@@ -267,20 +291,3 @@ def _connections(http: aiohttp.ClientSession | None) -> int:
     connector = None if http is None else http.connector
     limits = (connector.limit, connector.limit_per_host) if connector is not None else ()
     return min(_CONNECTIONS, *(limit for limit in limits if limit), _CONNECTIONS)
-
-
-async def _read(response: aiohttp.ClientResponse, secret: Secret | None) -> Answer:
-    """The answer, without the secret that it was asked with, or as much as shows it too long."""
-    body, content = b"", response.content
-    while not content.at_eof():
-        body += await content.readany()
-        if len(body) > MAX_BODY:
-            response.close()
-            break
-    headers = {}
-    if not 200 <= response.status <= 299:
-        headers = {k: response.headers[k] for k in _KEPT_HEADERS if k in response.headers}
-    if secret is not None and len(secret.value) >= _SHORTEST_SECRET:
-        body = body.replace(secret.value.encode(), b"***")
-        headers = {k: v.replace(secret.value, "***") for k, v in headers.items()}
-    return Answer(str(response.url), response.status, headers, body[: MAX_BODY + 1], time.time())

@@ -1,6 +1,6 @@
 """One wait for one job: when to look, what to live through, and when to give up.
 
-It knows no HTTP: it is given a ``fetch``, and shares nothing with any other wait.
+It knows no HTTP: it is given a ``fetch`` and a ``sleep``, and shares nothing with any other wait.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class _Outage:
 async def watch(  # noqa: C901 (the whole of a wait, in the order in which it happens)
     job_id: str,
     fetch: Callable[[], Awaitable[Job]],
+    sleep: Callable[[float], Awaitable[None]],
     polling: Polling,
     timeout: float | None,
 ) -> AsyncGenerator[Job]:
@@ -94,7 +95,7 @@ async def watch(  # noqa: C901 (the whole of a wait, in the order in which it ha
         now = loop.time()
         due = answered_at + next(intervals)
         final = due >= last_moment
-        await asyncio.sleep(min(due, max(last_moment, now)) - now)
+        await sleep(min(due, max(last_moment, now)) - now)
 
     assert timeout is not None, "without a timeout no deadline passes"  # noqa: S101 (for mypy)
     raise JobTimeoutError(job_id, timeout=timeout, job=seen, polls=polls, last_error=last_error)

@@ -282,7 +282,7 @@ async def test_cancelled_at_any_await_nothing_is_left(
             ended = (await asyncio.gather(task, return_exceptions=True))[0]
             assert isinstance(ended, asyncio.CancelledError)
             assert (await other).status == "success"
-            assert not session._running
+            assert not session._scopes.running
             assert session._transport._connections._value == 100
             await asyncio.sleep(1.1)
             pacer = session._transport._pacer

@@ -227,7 +227,7 @@ async def test_in_the_middle_of_a_wait(name: str) -> None:
                 with pytest.raises(expected) as caught:
                     await waiting
                 assert not caught.value.temporary
-            assert not session._running
+            assert not session._scopes.running
 
 
 def _passes(name: str, expected: type[MoltinJobsError]) -> bool:

@@ -20,6 +20,7 @@ CLIENT = [
     "errors",
     "schedule",
     "decoding",
+    "scope",
     "pacing",
     "auth",
     "transport",

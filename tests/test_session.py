@@ -152,7 +152,7 @@ class TestMany:
             simulator.add_job("slow", ["pending"])
             with pytest.raises(JobNotFoundError) as caught:
                 await session.wait_for_jobs(["slow", "nowhere"])
-            assert not session._running
+            assert not session._scopes.running
         assert caught.value.job_id == "nowhere"
         assert caught.value.__context__ is None
 

@@ -42,7 +42,9 @@ class Service:
         return Job(id="a", status=answer)
 
     async def wait(self, polling: Polling = EXACT, timeout: float | None = None) -> list[str]:
-        async with contextlib.aclosing(watch("a", self.fetch, polling, timeout)) as changes:
+        async with contextlib.aclosing(
+            watch("a", self.fetch, asyncio.sleep, polling, timeout)
+        ) as changes:
             return [job.status async for job in changes]
 
 
@@ -133,7 +135,7 @@ class TestDeadline:
 
     async def test_time_that_the_consumer_takes_counts(self) -> None:
         service = ends_at(99)
-        changes = watch("a", service.fetch, EXACT, 10)
+        changes = watch("a", service.fetch, asyncio.sleep, EXACT, 10)
         await anext(changes)
         await asyncio.sleep(11)
         with pytest.raises(JobTimeoutError):
@@ -142,7 +144,7 @@ class TestDeadline:
 
     async def test_a_slow_consumer_is_not_made_to_wait_again(self) -> None:
         service = ends_at(99)
-        changes = watch("a", service.fetch, EXACT, None)
+        changes = watch("a", service.fetch, asyncio.sleep, EXACT, None)
         await anext(changes)
         await asyncio.sleep(0.75)
         with contextlib.suppress(TimeoutError):
