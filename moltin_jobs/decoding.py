@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Mapping
-from typing import Any, Never, cast
+from typing import Any, Never
 
 import attrs
 import cattrs
@@ -31,6 +31,7 @@ MAX_BODY = 1 << 20
 """Bytes after decompression; a job is a few hundred."""
 _MOST_DIGITS = 400  # more than a float can take; int() itself refuses 4,300, in other words
 _LONGEST_LIFETIME = 1e9  # a token's, in seconds: something that can be added to a clock
+_JSON_SPACE = " \t\n\r"  # RFC 8259; str.strip alone takes more
 _MAX_ERROR_DEPTH = 32  # an error has to pickle, and pickle is recursive
 
 
@@ -84,7 +85,7 @@ def decode_token(answer: Answer) -> tuple[str, float | None]:
     if not 200 <= answer.status <= 299:
         raise _api_error(attrs.evolve(answer, body=b""), about, None)
     try:
-        return _token(_object(_load(answer.body)))
+        return _token(_load(answer.body))
     except ValueError as error:
         problem = str(error)
     # Out here, since the frames of what is raised in there hold the token.
@@ -121,16 +122,20 @@ _decoder = json.JSONDecoder(
 def _load(body: bytes) -> Any:
     if len(body) > MAX_BODY:
         raise ValueError(f"its body is longer than {MAX_BODY} bytes")
-    if not body:
-        raise ValueError("its body is empty")
     try:
-        return _decoder.decode(body.decode())
+        text = body.decode().strip(_JSON_SPACE)
+        if not text:
+            raise ValueError("its body is empty")
+        value, end = _decoder.raw_decode(text)
+        if end != len(text):
+            raise json.JSONDecodeError("Extra data", text, end)  # noqa: TRY301 (as it would itself)
     except UnicodeDecodeError:
         raise ValueError("its body is not UTF-8") from None
     except json.JSONDecodeError as problem:
         raise ValueError(f"its body is not JSON ({problem})") from None
     except RecursionError:
         raise ValueError("its JSON is nested too deep") from None
+    return value
 
 
 def _essential(value: object, _: object) -> str:
@@ -143,10 +148,10 @@ def _text(value: object, _: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _timestamp(value: object, _: object) -> datetime.datetime | None:
+def _timestamp(value: Any, _: object) -> datetime.datetime | None:
     # The schema says no more than "string", so nothing here is worth the end of a wait.
     try:
-        moment = datetime.datetime.fromisoformat(cast("str", value).upper())
+        moment = datetime.datetime.fromisoformat(value.upper())
         if moment.tzinfo is None:
             return None
         if moment.tzinfo is not datetime.UTC:
@@ -172,7 +177,8 @@ _structure = make_dict_structure_fn(
 )
 
 
-def _token(data: dict[str, Any]) -> tuple[str, float | None]:
+def _token(document: Any) -> tuple[str, float | None]:
+    data = document if isinstance(document, dict) else {}
     token, lifetime = data.get("access_token"), data.get("expires_in")
     if not isinstance(token, str) or not is_token(token):
         raise ValueError("it holds no usable access_token")
@@ -181,19 +187,22 @@ def _token(data: dict[str, Any]) -> tuple[str, float | None]:
     return token, float(lifetime) if 0 < lifetime < _LONGEST_LIFETIME else None
 
 
-def _object(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+_ABSENT = dict.fromkeys(("created_at", "updated_at", "self_url", "file_url"))
 
 
 def _job(document: object) -> Job:
-    data = _object(_object(document).get("data"))
-    times, links, link = (_object(data.get(key)) for key in ("timestamps", "links", "link"))
-    flat = data | {
-        "created_at": times.get("created_at"),
-        "updated_at": times.get("updated_at"),
-        "self_url": links.get("self"),
-        "file_url": link.get("href"),
-    }
+    data = document.get("data") if isinstance(document, dict) else None
+    if not isinstance(data, dict):
+        raise ValueError("it has no usable id or status")  # noqa: TRY004 (it is about a document)
+    times, links, link = data.get("timestamps"), data.get("links"), data.get("link")
+    flat = {**data, **_ABSENT}
+    if isinstance(times, dict):
+        flat["created_at"] = times.get("created_at")
+        flat["updated_at"] = times.get("updated_at")
+    if isinstance(links, dict):
+        flat["self_url"] = links.get("self")
+    if isinstance(link, dict):
+        flat["file_url"] = link.get("href")
     try:
         return _structure(flat, Job)
     except KeyError:
@@ -233,11 +242,16 @@ def _api_error(answer: Answer, about: str, job_id: str | None) -> APIError:
 def _errors(body: bytes) -> tuple[dict[str, Any], ...]:
     """The error objects in ``{"errors": […]}``, or the one that came without any list around."""
     try:
-        document = _object(_load(body))
+        document = _load(body)
     except ValueError:
         return ()
-    listed = document.get("errors", [document] if "title" in document else [])
-    found = listed if isinstance(listed, list) else [listed]
+    match document:
+        case {"errors": list(found)}:
+            pass
+        case {"errors": error} | ({"title": _} as error):
+            found = [error]
+        case _:
+            found = []
     return tuple(error for error in found if isinstance(error, dict) and _shallow(error))
 
 

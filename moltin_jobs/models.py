@@ -37,7 +37,7 @@ _STATES = {
     "cancelling": JobState.CANCELLING,
     "cancelled": JobState.CANCELLED,
 }
-_TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+_TERMINAL = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
 @attrs.frozen(kw_only=True)

@@ -24,25 +24,24 @@ class Scopes:
         self._closed = False
         self._all_left = asyncio.Event()
 
-    def check_loop(self) -> None:
-        """Raise `RuntimeError` in any loop but the first."""
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            if self._loop is not None:
-                raise RuntimeError(
-                    "this JobsSession belongs to another event loop: make one session for each loop"
-                )
-            self._loop = loop
-
     def check(self) -> None:
-        """Raise `RuntimeError` where nothing can be begun any more."""
-        self.check_loop()
+        """Raise `RuntimeError` where nothing can be begun (any more)."""
+        self._check_loop()
         if self._closed:
             raise RuntimeError("this JobsSession is closed: make a new one")
 
+    def _check_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise RuntimeError(
+                "this JobsSession belongs to another event loop: make one session for each loop"
+            )
+
     async def close(self) -> None:
         """End all scopes, and return when all have been left."""
-        self.check_loop()
+        self._check_loop()
         if not self._closed:
             self._closed = True
             for scope in self.running:

@@ -224,8 +224,7 @@ class Transport:
     ) -> Answer:
         """The answer but for the secret it was asked with, or as much as shows it too long."""
         http = self._foreign or self._opened()
-        body = b""
-        async with http.request(
+        response = await http.request(
             method,
             url,
             data=None if credentials is None else credentials.form(),
@@ -234,13 +233,13 @@ class Transport:
             allow_redirects=False,
             raise_for_status=False,
             timeout=_NO_TIMEOUT,
-        ) as response:
-            content = response.content
-            while not content.at_eof():
+        )
+        body, content = b"", response.content
+        try:
+            while not content.at_eof() and len(body) <= MAX_BODY:
                 body += await content.readany()
-                if len(body) > MAX_BODY:
-                    response.close()
-                    break
+        finally:
+            response.close()  # once all is read, the connection is no longer the response's
         headers = {}
         if not 200 <= response.status <= 299:
             headers = {k: response.headers[k] for k in _KEPT_HEADERS if k in response.headers}

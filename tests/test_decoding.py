@@ -265,7 +265,7 @@ class TestUnreadable:
             ),
             pytest.param(
                 b" \n ",
-                "its body is not JSON (Expecting value: line 2 column 2 (char 3))",
+                "its body is empty",
                 id="white-space",
             ),
             pytest.param(
