@@ -62,8 +62,9 @@ class _Slots:
             await _sleep_until(self._free_at[0])
 
     def release(self) -> None:
+        if not self._free_at:
+            self._settled.set()
         self._free_at.append(asyncio.get_running_loop().time() + _SLOT_SECONDS)
-        self._settled.set()
 
 
 async def _sleep_until(moment: float) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import math
 from types import TracebackType
 
 
@@ -18,61 +19,61 @@ class Scopes:
         self.seconds = seconds
         """What an attempt is given."""
         self.running: set[Scope] = set()
-        self.due: collections.deque[tuple[float, Scope]] = collections.deque()
+        self.closed = False
+        self.all_left = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._due: collections.deque[tuple[float, Scope]] = collections.deque()
         self._timer: asyncio.TimerHandle | None = None
-        self._closed = False
-        self._all_left = asyncio.Event()
 
     def check(self) -> None:
         """Raise `RuntimeError` where nothing can be begun (any more)."""
-        self._check_loop()
-        if self._closed:
+        if self._loop is not asyncio.get_running_loop():
+            self._settle_in()
+        if self.closed:
             raise RuntimeError("this JobsSession is closed: make a new one")
 
-    def _check_loop(self) -> None:
+    def _settle_in(self) -> None:
         loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = loop
-        elif self._loop is not loop:
+        if self._loop is not None and self._loop is not loop:
             raise RuntimeError(
                 "this JobsSession belongs to another event loop: make one session for each loop"
             )
+        self._loop = loop
 
     async def close(self) -> None:
         """End all scopes, and return when all have been left."""
-        self._check_loop()
-        if not self._closed:
-            self._closed = True
+        self._settle_in()
+        if not self.closed:
+            self.closed = True
             for scope in self.running:
                 scope.end()
         if self.running:
-            await self._all_left.wait()
+            await self.all_left.wait()
         if self._timer is not None:
             self._timer.cancel()
 
-    def left(self) -> None:
-        """Say that a scope has been left."""
-        if self._closed and not self.running:
-            self._all_left.set()
-        due = self.due
-        while due and due[0][0] != due[0][1].until:
+    def expire(self, scope: Scope) -> None:
+        """End ``scope`` when its time is over, which is not before any that began earlier."""
+        due = self._due
+        while due and due[0][0] != due[0][1].until:  # those that were left meanwhile
             due.popleft()
-
-    def expire(self, scope: Scope, moment: float) -> None:
-        """End ``scope`` at ``moment``, which is not before any that was given earlier."""
-        self.due.append((moment, scope))
+        due.append((scope.until, scope))
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_at(moment, self._expire_due)
+            self._arm()
 
-    def _expire_due(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self.due and self.due[0][0] <= loop.time():
-            moment, scope = self.due.popleft()
+    def _arm(self) -> None:
+        self._timer = None
+        if self._due:
+            self._timer = asyncio.get_running_loop().call_at(self._due[0][0], self._end_due)
+
+    def _end_due(self) -> None:
+        now = asyncio.get_running_loop().time()
+        while self._due and self._due[0][0] <= now:
+            moment, scope = self._due.popleft()
             if scope.until == moment:
                 scope.expired = True
                 scope.end()
-        self._timer = loop.call_at(self.due[0][0], self._expire_due) if self.due else None
+        self._arm()
 
 
 class Scope:
@@ -88,12 +89,13 @@ class Scope:
         self._ended = False
         self.expired = False
         """Whether its time ran out; if not, the session was closed."""
-        self.until: float | None = None
+        self.until = math.inf
+        """The moment of the loop's clock at which its time is over."""
 
     def start(self, now: float) -> None:
         """Let the time of an attempt begin."""
         self.until = now + self._scopes.seconds
-        self._scopes.expire(self, self.until)
+        self._scopes.expire(self)
 
     def end(self) -> None:
         """Have the block left."""
@@ -114,12 +116,17 @@ class Scope:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        self.until = None
-        self._scopes.running.discard(self)
-        self._scopes.left()
+        scopes = self._scopes
+        self.until = math.inf
+        scopes.running.discard(self)
+        if scopes.closed and not scopes.running:
+            scopes.all_left.set()
         # As asyncio.timeout tells its own cancellation from the caller's.
-        ours = self._ended and self._task.uncancel() <= self._cancelling
-        return ours and kind is asyncio.CancelledError
+        return (
+            self._ended
+            and self._task.uncancel() <= self._cancelling
+            and kind is asyncio.CancelledError
+        )
 
 
 def closed() -> RuntimeError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import ipaddress
+import math
 import re
 import time
 from collections.abc import Mapping
@@ -104,7 +105,7 @@ class _Attempt(Scope):
     ) -> aiohttp.ClientResponse:
         if self.failure is not None:  # aiohttp takes some errors for a reason to send again
             raise self.failure
-        self.until = None  # nor does the time of one send count for the next
+        self.until = math.inf  # nor does the time of one send count for the next
         try:
             sent_at = await self._grant()
         except Exception as error:
@@ -211,8 +212,11 @@ class Transport:
                 if credentials is not None:
                     # The place of its caller serves: no request of that caller is out.
                     return await self._answer(attempt, method, url, credentials)
-                async with self._connections:
+                await self._connections.acquire()
+                try:
                     return await self._answer(attempt, method, url, None)
+                finally:
+                    self._connections.release()
             failure = self._too_late(about, url) if attempt.expired else closed()
         except (aiohttp.ClientError, OSError) as error:
             failure = attempt.failure or self._failure(about, url, error, attempt)
@@ -239,7 +243,8 @@ class Transport:
             while not content.at_eof() and len(body) <= MAX_BODY:
                 body += await content.readany()
         finally:
-            response.close()  # once all is read, the connection is no longer the response's
+            if not content.at_eof():  # at its end the connection is already free
+                response.close()
         headers = {}
         if not 200 <= response.status <= 299:
             headers = {k: response.headers[k] for k in _KEPT_HEADERS if k in response.headers}
