@@ -10,6 +10,7 @@ import asyncio
 import collections
 import math
 from types import TracebackType
+from typing import Self
 
 
 class Scopes:
@@ -103,12 +104,13 @@ class Scope:
             self._ended = True
             self._task.cancel()
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         self._scopes.check()
         task = asyncio.current_task()
         assert task is not None, "asyncio runs coroutines in tasks"  # noqa: S101 (for mypy)
         self._task, self._cancelling = task, task.cancelling()
         self._scopes.running.add(self)
+        return self
 
     def __exit__(
         self,
@@ -122,11 +124,9 @@ class Scope:
         if scopes.closed and not scopes.running:
             scopes.all_left.set()
         # As asyncio.timeout tells its own cancellation from the caller's.
-        return (
-            self._ended
-            and self._task.uncancel() <= self._cancelling
-            and kind is asyncio.CancelledError
-        )
+        ours = self._ended and self._task.uncancel() <= self._cancelling
+        del self._task  # what is due is kept for a while, and would keep the task
+        return ours and kind is asyncio.CancelledError
 
 
 def closed() -> RuntimeError:
