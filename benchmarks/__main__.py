@@ -7,6 +7,8 @@ import os
 import platform
 
 PARTS = {
+    "lookup": "processor time of a lookup, beside what else people use",
+    "decode": "processor time of making a job of a body",
     "pace": "polls spent against detection lag, of our schedule and of others (simulation)",
     "soak": "memory over 200,000 lookups and 20,000 waits with faults (--full; else a tenth)",
     "waits": "memory of a pending wait and processor time of a poll, by the thousand",
