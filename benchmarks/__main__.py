@@ -5,14 +5,18 @@ import importlib
 import importlib.metadata
 import os
 import platform
+from pathlib import Path
 
 PARTS = {
     "lookup": "processor time of a lookup, beside what else people use",
     "decode": "processor time of making a job of a body",
+    "limiter": "the rate limit: what a turn costs, and how exactly the rate is kept",
     "pace": "polls spent against detection lag, of our schedule and of others (simulation)",
     "soak": "memory over 200,000 lookups and 20,000 waits with faults (--full; else a tenth)",
     "waits": "memory of a pending wait and processor time of a poll, by the thousand",
 }
+
+VERSIONS = ("aiohttp", "attrs", "cattrs", "backoff")
 
 
 def main() -> None:
@@ -20,14 +24,17 @@ def main() -> None:
     listed = ", ".join(f"{name}: {what}" for name, what in PARTS.items())
     parser.add_argument("parts", nargs="*", metavar="NAME", help=listed)
     parser.add_argument("--full", action="store_true", help="the large sizes too")
+    parser.add_argument("--plot", type=Path, metavar="DIR", help="draw the pace there, as PNG")
     arguments = parser.parse_args()
     unknown = set(arguments.parts) - set(PARTS)
     if unknown:
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("aiohttp",))
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in VERSIONS)
     print(f"Python {platform.python_version()}, {versions}, {os.cpu_count()} cores\n")
     for name in arguments.parts or PARTS:
         importlib.import_module(f"benchmarks.{name}").run(full=arguments.full)
+    if arguments.plot is not None:
+        importlib.import_module("benchmarks.plots").draw(arguments.plot)
 
 
 if __name__ == "__main__":

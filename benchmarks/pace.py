@@ -92,7 +92,7 @@ def run(*, full: bool) -> None:
     title = f"Jobs of log-uniform length from 1 s to 1 h, {JOBS} of them:"
     show(title, ("schedule", "polls", "lag", "lag ÷ length", "worst lag"), rows)
 
-    counts = [10, 30, 100, 300, 1000, 3000] if full else [10, 100, 1000]
+    counts = [10, 30, 100, 300, 1000, 3000] if full else [10, 100, 1000, 3000]
     chosen = ("`Polling()`", "fixed 5 s", "exponential, doubling, to 60 s")
     show(
         f"Mean lag of many such jobs at once, at {RATE} requests a second:",

@@ -1,60 +1,172 @@
-"""Thousands of waits in one session: what one costs while it waits, and what a poll costs.
+"""What a wait costs: its memory while it rests, and its polls, with and without the network.
 
-Each contender is measured in a process of its own, since memory that was once taken is not given
-back. All waits poll once, rest while memory is measured, and then poll twice more.
+Without the network each contender is handed the same body by a coroutine, and decodes it. Memory
+is measured in a process for each, since what was once taken is not given back: all waits poll
+once, rest while it is measured, and then poll twice more.
 """
 
 import asyncio
+import contextlib
+import functools
 import gc
+import importlib
+import itertools
 import json
 import multiprocessing
 import resource
 import tracemalloc
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import backoff
 
-from benchmarks.server import running
+from benchmarks.measure import interleaved, processor, show_ratios
+from benchmarks.server import BODY, running
 from benchmarks.table import show
 from moltin_jobs import JobsSession, Polling
+from moltin_jobs.decoding import Answer
 
 POLLS = 3
-REST = 6.0
-WINDOW = 100  # requests in flight of the hand-written loop: the client's own bound
+MANY_POLLS = 10
+WAITS = 100
+AT_ONCE = 64
+TINY = 1e-6  # seconds from poll to poll, where only processor time counts
+ENDED = ("success", "complete", "failed")
+AZURE = "azure-core's `AsyncLROPoller`"
+HAND_WRITTEN = "hand-written `while: get; sleep`"
 
-Wait = Callable[[str], Awaitable[Any]]
-
-
-def ours(url: str) -> tuple[AbstractAsyncContextManager[Any], Callable[[Any], Wait]]:
-    polling = Polling(initial=REST, factor=1, jitter=0.2)
-    session = JobsSession("a-bearer-token", base_url=url, rate_limit=None, polling=polling)
-    return session, lambda opened: opened.wait_for_job
-
-
-def hand_written(url: str) -> tuple[AbstractAsyncContextManager[Any], Callable[[Any], Wait]]:
-    """What many services hold: no limit, no retry, no deadline, no check of the answer."""
-    session = aiohttp.ClientSession(headers={"Authorization": "Bearer a-bearer-token"})
-
-    def with_session(http: aiohttp.ClientSession) -> Wait:
-        window = asyncio.Semaphore(WINDOW)
-
-        async def wait(job_id: str) -> Any:
-            while True:
-                async with window, http.get(f"{url}/v2/jobs/{job_id}") as response:
-                    job = (await response.json())["data"]
-                if job["status"] in ("success", "complete", "failed"):
-                    return job
-                await asyncio.sleep(REST)
-
-        return wait
-
-    return session, with_session
+Body = Callable[[], Awaitable[bytes]]
+Wait = Callable[[str, Body], Awaitable[object]]
+Contender = Callable[[float], AbstractAsyncContextManager[Wait]]
 
 
-CONTENDERS = {"`JobsSession.wait_for_job`": ours, "hand-written `while: get; sleep`": hand_written}
+@contextlib.asynccontextmanager
+async def ours(interval: float) -> AsyncIterator[Wait]:
+    """The whole of `wait_for_job`, with the transport's answers handed to it."""
+    polling = Polling(initial=interval, factor=1, max_interval=interval)
+    async with JobsSession("a-bearer-token", rate_limit=None, polling=polling) as session:
+        bodies: dict[str, Body] = {}
+
+        async def get(url: Any, about: str) -> Answer:
+            return Answer(url, 200, {}, await bodies[about.removeprefix("job ")](), 0.0)
+
+        session._transport.get = get  # type: ignore[method-assign]  # noqa: SLF001 (no network)
+
+        async def wait(job_id: str, body: Body) -> Any:
+            bodies[job_id] = body
+            await session.wait_for_job(job_id)
+
+        yield wait
+
+
+@contextlib.asynccontextmanager
+async def hand_written(interval: float) -> AsyncIterator[Wait]:
+    async def wait(_: str, body: Body) -> Any:
+        while True:
+            job = json.loads(await body())["data"]
+            if job["status"] in ENDED:
+                return job
+            await asyncio.sleep(interval)
+
+    yield wait
+
+
+def pending(job: Any) -> bool:
+    return job["status"] not in ENDED
+
+
+@contextlib.asynccontextmanager
+async def backoff_on_predicate(interval: float) -> AsyncIterator[Wait]:
+    async def wait(_: str, body: Body) -> Any:
+        @backoff.on_predicate(backoff.constant, pending, interval=interval, jitter=None)
+        async def poll() -> Any:
+            return json.loads(await body())["data"]
+
+        return await poll()
+
+    yield wait
+
+
+@contextlib.asynccontextmanager
+async def tenacity(interval: float) -> AsyncIterator[Wait]:
+    package = importlib.import_module("tenacity")
+
+    async def wait(_: str, body: Body) -> Any:
+        async def poll() -> Any:
+            return json.loads(await body())["data"]
+
+        retrying = package.AsyncRetrying(
+            wait=package.wait_fixed(interval), retry=package.retry_if_result(pending)
+        )
+        return await retrying(poll)
+
+    yield wait
+
+
+@contextlib.asynccontextmanager
+async def azure_poller(  # noqa: C901 (it asks for eight methods)
+    interval: float,
+) -> AsyncIterator[Wait]:
+    """`AsyncLROPoller` with the base method of polling, but for the request itself."""
+    core = importlib.import_module("azure.core.polling")
+    base: Any = importlib.import_module("azure.core.polling.async_base_polling").AsyncLROBasePolling
+
+    class Response:
+        status_code = 200
+        headers: dict[str, str] = {}  # noqa: RUF012 (never changed)
+        request = type("Request", (), {"method": "GET"})
+
+        def __init__(self, body: bytes) -> None:
+            self.content = body
+            self.job = json.loads(body)["data"]
+            self.http_response = self
+
+    class ByStatus:
+        def can_poll(self, _: Any) -> bool:
+            return True
+
+        def set_initial_status(self, _: Any) -> str:
+            return "InProgress"
+
+        def get_polling_url(self) -> str:
+            return "/v2/jobs"
+
+        def get_status(self, response: Any) -> str:
+            return "Succeeded" if response.job["status"] in ENDED else "InProgress"
+
+        def get_final_get_url(self, _: Any) -> None:
+            return None
+
+    class Method(base):  # type: ignore[misc]
+        def __init__(self, body: Body) -> None:
+            super().__init__(timeout=interval, lro_algorithms=[ByStatus()])
+            self.body = body
+
+        async def request_status(self, _: str) -> Response:
+            return Response(await self.body())
+
+        async def _sleep(self, delay: float) -> None:
+            await asyncio.sleep(delay)
+
+    first = Response((BODY % ("a", "pending", "a")).encode())
+
+    async def wait(_: str, body: Body) -> Any:
+        return await core.AsyncLROPoller(None, first, lambda answer: answer.job, Method(body))
+
+    yield wait
+
+
+CONTENDERS: dict[str, Contender] = {
+    "this client": ours,
+    HAND_WRITTEN: hand_written,
+    AZURE: azure_poller,
+    "`backoff.on_predicate`, made for each call": backoff_on_predicate,
+    "tenacity": tenacity,
+}
+NEEDS = {"tenacity": "tenacity", AZURE: "azure.core"}
 
 
 def resident() -> int:
@@ -63,22 +175,28 @@ def resident() -> int:
     return pages * resource.getpagesize()
 
 
-def processor() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+def answers(job_id: str, polls: int = POLLS) -> Body:
+    """Hands out a body that is pending, and at the last poll one that is done."""
+    left = itertools.count(1)
+
+    async def body() -> bytes:
+        status = "success" if next(left) == polls else "pending"
+        return (BODY % (job_id, status, job_id)).encode()
+
+    return body
 
 
-async def measured(name: str, count: int, url: str, *, traced: bool) -> dict[str, float]:
-    manager, with_session = CONTENDERS[name](url)
-    async with manager as opened:
-        wait = with_session(opened)
-        await asyncio.gather(*(asyncio.wait_for(_first(wait, f"warm-{n}"), 5) for n in range(100)))
+async def pending_waits(name: str, count: int, *, traced: bool) -> dict[str, float]:
+    interval = max(1.0, count * 1.5e-4)  # more than all the polls of one round take
+    async with CONTENDERS[name](interval) as wait:
+        await asyncio.gather(*(wait(f"warm-{n}", answers(f"warm-{n}")) for n in range(10)))
+        bodies = {f"job-{n}": answers(f"job-{n}") for n in range(count)}
         gc.collect()
         if traced:
             tracemalloc.start()
         memory, spent = resident(), processor()
-        waits = [asyncio.create_task(_run(wait, f"job-{number}")) for number in range(count)]
-        await asyncio.sleep(REST * 0.7)
+        waits = [asyncio.create_task(_run(wait, *job)) for job in bodies.items()]
+        await asyncio.sleep(interval * 0.7)
         gc.collect()
         each = (resident() - memory) / count
         heap = tracemalloc.get_traced_memory()[0] / count if traced else 0.0
@@ -86,40 +204,105 @@ async def measured(name: str, count: int, url: str, *, traced: bool) -> dict[str
         return {"rss": each, "heap": heap, "poll": (processor() - spent) / count / POLLS}
 
 
-async def _run(wait: Wait, job_id: str) -> None:
-    await wait(job_id)
+async def _run(wait: Wait, job_id: str, body: Body) -> None:
+    await wait(job_id, body)
 
 
-async def _first(wait: Wait, job_id: str) -> None:
-    """Have the connections opened, and whatever is made once."""
-    task = asyncio.ensure_future(wait(job_id))
-    await asyncio.sleep(1)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+async def polls_without_network(rounds: int) -> dict[str, list[float]]:
+    """Each batch is a hundred waits of ten polls each."""
+    numbers = itertools.count()
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def batch(wait: Wait) -> None:
+            ids = [f"job-{next(numbers)}" for _ in range(WAITS)]
+            bodies = [answers(job_id, MANY_POLLS) for job_id in ids]
+            await asyncio.gather(*map(wait, ids, bodies))
+
+        waits = {
+            name: await stack.enter_async_context(CONTENDERS[name](TINY)) for name in present()
+        }
+        batches = {name: functools.partial(batch, wait) for name, wait in waits.items()}
+        return await interleaved(batches, rounds)
+
+
+async def polls_over_http(url: str, rounds: int) -> dict[str, list[float]]:
+    """Each batch is 64 waits, of as many polls each as the server has each job take."""
+    numbers = itertools.count()
+    polling = Polling(initial=TINY, factor=1, max_interval=TINY)
+    session = JobsSession("a-bearer-token", base_url=url, rate_limit=1_000_000, polling=polling)
+    headers = {"Authorization": "Bearer a-bearer-token"}
+    async with session, aiohttp.ClientSession(headers=headers) as http:
+
+        async def by_hand(job_id: str) -> Any:
+            while True:
+                async with http.get(f"{url}/v2/jobs/{job_id}") as response:
+                    job = (await response.json())["data"]
+                if job["status"] in ENDED:
+                    return job
+                await asyncio.sleep(TINY)
+
+        async def batch(wait: Callable[[str], Awaitable[Any]]) -> None:
+            await asyncio.gather(*(wait(f"job-{next(numbers)}") for _ in range(AT_ONCE)))
+
+        waits = {"this client": session.wait_for_job, HAND_WRITTEN: by_hand}
+        batches = {name: functools.partial(batch, wait) for name, wait in waits.items()}
+        return await interleaved(batches, rounds)
+
+
+def present() -> list[str]:
+    """The contenders whose packages are installed."""
+    found = []
+    for name in CONTENDERS:
+        try:
+            importlib.import_module(NEEDS.get(name, "backoff"))
+        except ModuleNotFoundError as missing:
+            print(f"skipped {name}: {missing}; see the extra `bench`\n")
+        else:
+            found.append(name)
+    return found
 
 
 def child(name: str, count: int, traced: bool, out: Any) -> None:
-    with running(polls=POLLS - 1) as url:
-        out.send(json.dumps(asyncio.run(measured(name, count, url, traced=traced))))
+    out.send(asyncio.run(pending_waits(name, count, traced=traced)))
 
 
-def in_a_process(name: str, count: int, *, traced: bool) -> dict[str, float]:
+def in_a_process(name: str, count: int, *, traced: bool = False) -> dict[str, float]:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=child, args=(name, count, traced, there))
     process.start()
     there.close()
-    figures: dict[str, float] = json.loads(here.recv())
+    figures: dict[str, float] = here.recv()
     process.join()
     return figures
 
 
 def run(*, full: bool) -> None:
+    rounds = 100 if full else 20
+    spent = asyncio.run(polls_without_network(rounds))
+    title = f"A poll without the network, {rounds} rounds of {WAITS} waits of {MANY_POLLS} polls:"
+    show_ratios(title, "a poll of", spent, AZURE if AZURE in spent else HAND_WRITTEN, WAITS * 10)
+
+    with running(polls=MANY_POLLS - 1) as url:
+        spent = asyncio.run(polls_over_http(url, rounds))
+    title = f"A poll over HTTP, {rounds} rounds of {AT_ONCE} waits of {MANY_POLLS} polls:"
+    show_ratios(title, "a poll of", spent, HAND_WRITTEN, AT_ONCE * MANY_POLLS)
+
     rows = []
-    for count in (1000, 10_000, 100_000) if full else (1000, 5000):
-        for name in CONTENDERS:
-            plain, traced = (in_a_process(name, count, traced=traced) for traced in (False, True))
-            kib = (f"{figure / 1024:.1f} KiB" for figure in (plain["rss"], traced["heap"]))
-            rows.append((f"{count:,}", name, *kib, f"{plain['poll'] * 1e6:.0f} µs"))
-    columns = ("waits", "how", "resident, each", "on the heap, each", "processor time a poll")
-    show(f"Waits of {POLLS} polls each, in one session:", columns, rows)
+    by_hand = in_a_process(HAND_WRITTEN, 10_000)["rss"]
+    for name in present():
+        plain, traced = (in_a_process(name, 10_000, traced=traced) for traced in (False, True))
+        kib = (f"{figure / 1024:.1f} KiB" for figure in (plain["rss"], traced["heap"]))
+        rows.append((name, *kib, f"{plain['rss'] / by_hand:.2f}"))
+    show(
+        "Memory of a wait that rests, of 10,000 in one session:",
+        ("a wait by", "resident", "on the heap", "resident, against the hand-written"),
+        rows,
+    )
+
+    growth = []
+    for count in (1000, 10_000, 100_000):
+        figures = in_a_process("this client", count)
+        size, poll = f"{figures['rss'] / 1024:.2f} KiB", f"{figures['poll'] * 1e6:.0f} µs"
+        growth.append((f"{count:,}", size, poll))
+    show("Growth:", ("waits in one session", "resident, each", "processor time of a poll"), growth)

@@ -6,6 +6,7 @@ It knows no HTTP: it is given a ``fetch`` and a ``sleep``, and shares nothing wi
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -37,6 +38,20 @@ class _Outage:
         self.failures = 0
 
 
+class _DeadlinePassed(Exception):  # noqa: N818 (it never leaves this module)
+    pass
+
+
+async def _until(deadline: float, fetch: Callable[[], Awaitable[Job]]) -> Job:
+    try:
+        async with asyncio.timeout_at(deadline) as scope:
+            return await fetch()
+    except TimeoutError:
+        if scope.expired():
+            raise _DeadlinePassed from None
+        raise
+
+
 async def watch(  # noqa: C901 (the whole of a wait, in the order in which it happens)
     job_id: str,
     fetch: Callable[[], Awaitable[Job]],
@@ -60,12 +75,12 @@ async def watch(  # noqa: C901 (the whole of a wait, in the order in which it ha
     intervals = polling.intervals()
     polls = 0
     final = False
+    poll = fetch if timeout is None else functools.partial(_until, deadline, fetch)
 
     while loop.time() < deadline:
         polls += 1
         try:
-            async with asyncio.timeout_at(None if timeout is None else deadline) as scope:
-                job = await fetch()
+            job = await poll()
             answered_at = loop.time()
         except MoltinJobsError as error:
             answered_at = loop.time()
@@ -75,9 +90,7 @@ async def watch(  # noqa: C901 (the whole of a wait, in the order in which it ha
                 raise
             last_error = error
             _log_failure(job_id, polls, outage.failures, error)
-        except TimeoutError:
-            if not scope.expired():
-                raise
+        except _DeadlinePassed:
             break
         else:
             outage.end()

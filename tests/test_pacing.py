@@ -112,6 +112,54 @@ async def test_a_cancelled_caller_costs_at_most_its_slot() -> None:
     assert max(times) <= 6.01
 
 
+class TestAtOnce:
+    async def test_without_a_limit_always(self) -> None:
+        pacer = Pacer(None)
+        assert [pacer.grant_nowait() for _ in range(3)] == [0.0] * 3
+
+    async def test_while_there_are_slots(self) -> None:
+        pacer = Pacer(2)
+        assert [pacer.grant_nowait() for _ in range(3)] == [0.0, 0.0, None]
+        pacer.settle()
+        await asyncio.sleep(1)
+        assert pacer.grant_nowait() is None
+        await asyncio.sleep(0.002)
+        assert pacer.grant_nowait() == pytest.approx(1.002)
+        assert pacer.grant_nowait() is None
+
+    async def test_never_by_a_limiter_that_has_to_be_awaited(self) -> None:
+        class Turnstile:
+            async def acquire(self) -> None:
+                raise AssertionError
+
+        assert Pacer(Turnstile()).grant_nowait() is None
+
+    async def test_not_before_whoever_stands_in_line(self) -> None:
+        pacer = Pacer(None)
+        async with pacer.turn():
+            assert pacer.grant_nowait() is None
+        assert pacer.grant_nowait() is not None
+
+    async def test_not_before_a_token_request(self) -> None:
+        pacer = Pacer(1)
+        await send(pacer)
+        request = asyncio.create_task(pacer.grant())
+        await asyncio.sleep(0.5)
+        assert pacer.grant_nowait() is None
+        await request
+
+    async def test_not_in_a_pause_nor_in_the_second_after_it(self) -> None:
+        pacer = Pacer(None)
+        pacer.pause(now(), 10)
+        await pacer.pause_over()
+        ended = now()
+        assert pacer.grant_nowait() is None
+        await asyncio.sleep(0.9)
+        assert pacer.grant_nowait() is None
+        await asyncio.sleep(0.2)
+        assert pacer.grant_nowait() == pytest.approx(ended + 1.1, abs=0.01)
+
+
 class TestPause:
     async def test_nothing_is_granted_and_then_not_everything_at_once(self) -> None:
         pacer = Pacer(None)
