@@ -99,9 +99,9 @@ class Tokens:
         """Whether a refused token can be replaced."""
         return self._renew is not None
 
-    def usable(self, rejected: Secret | None = None) -> Secret | None:
-        """The token to send now, unless it has to be renewed first."""
-        fresh = asyncio.get_running_loop().time() < self._renew_at
+    def usable(self, now: float, rejected: Secret | None = None) -> Secret | None:
+        """The token to send ``now``, unless it has to be renewed first."""
+        fresh = now < self._renew_at
         return self._held if fresh and self._held is not rejected else None
 
     async def get(self, noted_failures: int, rejected: Secret | None = None) -> Secret:
@@ -110,10 +110,11 @@ class Tokens:
         A renewal that failed since ``noted_failures`` fails this call too, instead of each caller
         trying again in turn.
         """
-        if token := self.usable(rejected):
+        loop = asyncio.get_running_loop()
+        if token := self.usable(loop.time(), rejected):
             return token
         async with self._lock:
-            if token := self.usable(rejected):
+            if token := self.usable(loop.time(), rejected):
                 return token
             if self._failure is not None and self.failures > noted_failures:
                 raise _copied(self._failure)

@@ -59,7 +59,7 @@ def decode_job(answer: Answer, job_id: str) -> Job:
         raise _api_error(answer, about, job_id)
     try:
         job = _job(_load(answer.body))
-        if job.id.lower() != job_id.lower():
+        if job.id != job_id and job.id.lower() != job_id.lower():
             raise ValueError(f"it describes another job, {one_line(job.id)}")  # noqa: TRY301 (one way out)
     except ValueError as problem:
         raise InvalidResponseError(

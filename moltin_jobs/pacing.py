@@ -104,14 +104,11 @@ class Pacer:
         finally:
             self._in_line -= 1
 
-    def grant_nowait(self) -> float | None:
-        """Do as `grant`, if one request may be sent at once and nobody waits; else ``None``."""
-        now = asyncio.get_running_loop().time()
+    def grant_nowait(self, now: float) -> bool:
+        """Grant one request if it may be sent at once, which is ``now``, and nobody waits."""
         if self._in_line or self._head.locked() or now < self._paused_until + _RESTART_SECONDS:
-            return None
-        if self._limiter is None or (self._slots is not None and self._slots.take(now)):
-            return now
-        return None
+            return False
+        return self._limiter is None or (self._slots is not None and self._slots.take(now))
 
     async def pause_over(self) -> None:
         """Return when no pause forbids a send."""

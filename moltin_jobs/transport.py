@@ -130,9 +130,10 @@ class _Attempt(Scope):
     async def _grant(self) -> float:
         if self._tokens is None:
             return await self._pacer.grant()
-        self.token = self._tokens.usable(self._rejected)
-        if self.token is not None and (sent_at := self._pacer.grant_nowait()) is not None:
-            return sent_at
+        now = asyncio.get_running_loop().time()
+        self.token = self._tokens.usable(now, self._rejected)
+        if self.token is not None and self._pacer.grant_nowait(now):
+            return now
         async with self._pacer.turn():
             await self._pacer.pause_over()
             self.token = await self._tokens.get(self._noted_failures, self._rejected)
@@ -155,6 +156,7 @@ class Transport:
         if http is not None and not isinstance(http, aiohttp.ClientSession):
             raise ConfigurationError(f"http must be an aiohttp.ClientSession, not {shown(http)}")
         self._base = parse_base_url(base_url)
+        self._prefix = self._base.raw_path.rstrip("/")
         self._headers = _request_headers({} if headers is None else headers)
         self._credentials = auth if isinstance(auth, ClientCredentials) else None
         self._tokens = Tokens(auth, self._request_token)
@@ -167,7 +169,7 @@ class Transport:
 
     def url(self, path: str) -> URL:
         """The address of ``path``, which is made of safe characters only."""
-        return self._base.with_path(self._base.raw_path.rstrip("/") + path, encoded=True)
+        return self._base.with_path(self._prefix + path, encoded=True)
 
     async def get(self, url: URL, about: str) -> Answer:
         """One GET, and after a 401 one more with a new token if there can be one.
@@ -227,7 +229,7 @@ class Transport:
         self, attempt: _Attempt, method: str, url: URL, credentials: ClientCredentials | None
     ) -> Answer:
         """The answer but for the secret it was asked with, or as much as shows it too long."""
-        http = self._foreign or self._opened()
+        http = self._foreign or self._own or self._opened()
         response = await http.request(
             method,
             url,
@@ -242,9 +244,11 @@ class Transport:
         try:
             while not content.at_eof() and len(body) <= MAX_BODY:
                 body += await content.readany()
-        finally:
-            if not content.at_eof():  # at its end the connection is already free
-                response.close()
+        except BaseException:
+            response.close()
+            raise
+        if len(body) > MAX_BODY:
+            response.close()  # else the connection is free already
         headers = {}
         if not 200 <= response.status <= 299:
             headers = {k: response.headers[k] for k in _KEPT_HEADERS if k in response.headers}
@@ -282,12 +286,11 @@ class Transport:
         )
 
     def _opened(self) -> aiohttp.ClientSession:
-        if self._own is None:
-            self._own = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=_CONNECTIONS),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers=self._headers,
-            )
+        self._own = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=_CONNECTIONS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=self._headers,
+        )
         return self._own
 
 
