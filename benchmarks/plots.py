@@ -22,10 +22,10 @@ def draw(folder: Path) -> None:
         waits = [(*wait(schedule, length), length) for length in lengths(JOBS)]
         polls = statistics.fmean(polls for polls, _, _ in waits)
         lag = statistics.fmean(lag / length for _, lag, length in waits)
-        axes.scatter(polls, lag, s=60 if name == CHOSEN[0] else 25)
-        axes.annotate(name.replace("`", ""), (polls, lag), (5, 5), textcoords="offset points")
+        axes.scatter(polls, lag, s=90 if name == CHOSEN[0] else 35, label=name.replace("`", ""))
     axes.set(xscale="log", yscale="log", xlabel="polls a job", ylabel="lag / length of the job")
     axes.set_title("What a schedule spends, and how late it sees the end")
+    axes.legend()
     _save(figure, folder / "pace.png")
 
     figure, axes = pyplot.subplots(figsize=(7, 4.5))
