@@ -30,7 +30,7 @@ CLIENT = [
 MAY_IMPORT = {name: set(CLIENT[:place]) for place, name in enumerate(CLIENT)} | {
     "__init__": set(CLIENT),
     "simulator": {"models"},
-    "testing": {"models", "simulator"},
+    "testing": {"session", "simulator"},
     "cli": {*CLIENT, "simulator"},
     "__main__": {"cli"},
 }

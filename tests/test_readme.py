@@ -14,7 +14,7 @@ from moltin_jobs import Polling, Retry
 from moltin_jobs.simulator import Simulator
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
-EXAMPLES = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+EXAMPLES = re.findall(r"^```python\n(?!# test_)(.*?)^```", README, re.DOTALL | re.MULTILINE)
 JOB_IDS = ["974c9db4-38da-4dbf-90c2-33eed5f3e77c", "b9d4b2f0-5d0a-4b52-8c4f-1d3b0d0c9a11"]
 
 TOLD = ["the file is at http", "success succeeded True", f"{JOB_IDS[1]} success"]

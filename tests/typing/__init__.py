@@ -1,0 +1,1 @@
+"""What users rely on of the types: checked by mypy, never run."""
