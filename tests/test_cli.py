@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import pty
-import runpy
 import signal
 import socket
 import subprocess
@@ -17,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import IO, Any, Self
 
 import pytest
@@ -788,9 +788,10 @@ class TestDoor:
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.setattr(sys, "argv", ["anything", "--version"])
-        monkeypatch.delitem(sys.modules, "moltin_jobs.__main__")
+        door = Path(moltin_jobs.__main__.__file__)
+        code = compile(door.read_text(), str(door), "exec")
         with pytest.raises(SystemExit) as caught:
-            runpy.run_module("moltin_jobs", run_name="__main__")
+            exec(code, {"__name__": "__main__", "__package__": "moltin_jobs"})  # noqa: S102 (as -m does)
         assert caught.value.code == 0
         assert capsys.readouterr().out.startswith("moltin-jobs, version ")
 
