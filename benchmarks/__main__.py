@@ -9,6 +9,7 @@ from pathlib import Path
 
 PARTS = {
     "lookup": "processor time of a lookup, beside what else people use",
+    "calls": "the profile of a lookup: whose functions are called how often",
     "decode": "processor time of making a job of a body",
     "limiter": "the rate limit: what a turn costs, and how exactly the rate is kept",
     "pace": "polls spent against detection lag, of our schedule and of others (simulation)",

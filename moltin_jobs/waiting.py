@@ -96,9 +96,9 @@ async def watch(  # noqa: C901 (the whole of a wait, in the order in which it ha
             outage.end()
             _log_poll(job, polls)
             before, seen = seen, job
-            if before is not None and before.state is not job.state:
-                intervals = polling.intervals()
             if before is None or before.status != job.status:
+                if before is not None and before.state is not job.state:
+                    intervals = polling.intervals()
                 yield job
             if job.is_terminal:
                 return
