@@ -121,6 +121,10 @@ class Simulator:
             raise ValueError(f"not_found must be 'bare' or 'list', not {not_found!r}")
         if not 0 <= chaos <= 1:
             raise ValueError(f"chaos must be from 0 to 1, not {chaos!r}")
+        if rate_limit is not None and rate_limit < 1:
+            raise ValueError(f"rate_limit must be from 1, or None, not {rate_limit!r}")
+        if not 0 <= latency < math.inf:
+            raise ValueError(f"latency must be a number of seconds from 0, not {latency!r}")
         self.token = token
         self.client_id = client_id
         self.client_secret = client_secret

@@ -578,6 +578,9 @@ class TestSettings:
             ({"chaos": -0.1}, "chaos must be from 0 to 1, not -0.1"),
             ({"chaos": 1.1}, "chaos must be from 0 to 1, not 1.1"),
             ({"chaos": float("nan")}, "chaos must be from 0 to 1, not nan"),
+            ({"rate_limit": 0}, "rate_limit must be from 1, or None, not 0"),
+            ({"latency": -1.0}, "latency must be a number of seconds from 0, not -1.0"),
+            ({"latency": float("inf")}, "latency must be a number of seconds from 0, not inf"),
         ],
     )
     async def test_what_cannot_be_is_refused(self, settings: dict[str, Any], message: str) -> None:
