@@ -5,15 +5,14 @@ A count of calls hardly varies from run to run, unlike time on a shared machine.
 
 import asyncio
 import cProfile
-import itertools
 import pstats
 from collections import Counter
 
-from benchmarks.lookup import BASE, BATCH, CONTENDERS, Lookup, many
+from benchmarks.lookup import BASE, CONTENDERS, many
+from benchmarks.measure import OURS
 from benchmarks.server import running
 from benchmarks.table import show
 
-OURS = "this client"
 LOOKUPS = 2000
 LISTED = 25
 
@@ -23,10 +22,10 @@ Calls = Counter[str]
 async def calls_of(name: str, url: str) -> tuple[Calls, Calls]:
     """Calls of one lookup: by package and, of this client, by function."""
     async with CONTENDERS[name](url) as lookup:
-        await repeated(lookup)
+        await many(lookup, iter(range(LOOKUPS)))
         profile = cProfile.Profile()
         profile.enable()
-        await repeated(lookup)
+        await many(lookup, iter(range(LOOKUPS)))
         profile.disable()
     packages: Calls = Counter()
     functions: Calls = Counter()
@@ -36,12 +35,6 @@ async def calls_of(name: str, url: str) -> tuple[Calls, Calls]:
         if package == "moltin_jobs":
             functions[f"`{path.rpartition('/')[2]}`: `{function}`"] += count
     return packages, functions
-
-
-async def repeated(lookup: Lookup) -> None:
-    names = itertools.count()
-    for _ in range(LOOKUPS // BATCH):
-        await many(lookup, names)
 
 
 def package_of(path: str) -> str:

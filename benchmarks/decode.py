@@ -1,6 +1,7 @@
 """From one body to one frozen job."""
 
 import asyncio
+import functools
 import importlib
 import json
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from typing import Any
 
 import cattrs.preconf.json
 
-from benchmarks.measure import interleaved, show_ratios
+from benchmarks.measure import if_installed, interleaved, show_ratios
 from benchmarks.models import Envelope, pydantic_job
 from benchmarks.server import BODY
 from moltin_jobs.decoding import Answer, decode_job
@@ -62,12 +63,8 @@ def run(*, full: bool) -> None:
     body = (BODY % ("job-1", "pending", "job-1")).encode()
     batches = {}
     for name, contender in CONTENDERS.items():
-        try:
-            decode = contender()
-        except ModuleNotFoundError as missing:
-            print(f"skipped {name}: {missing}; see the extra `bench`\n")
-            continue
-        batches[name] = lambda decode=decode: many(decode, body)
+        with if_installed(name):
+            batches[name] = functools.partial(many, contender(), body)
     spent = asyncio.run(interleaved(batches, ROUNDS * (5 if full else 1)))
     title = f"One body of {len(body)} bytes to a job, {len(spent[BASE]) * BATCH:,} times:"
     show_ratios(title, "decoded by", spent, BASE, BATCH)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import importlib
 import itertools
 import json
@@ -13,7 +14,7 @@ from typing import Any
 
 import aiohttp
 
-from benchmarks.measure import interleaved, show_ratios
+from benchmarks.measure import OURS, if_installed, interleaved, show_ratios
 from benchmarks.models import pydantic_job
 from benchmarks.server import running
 from moltin_jobs import JobsSession
@@ -25,6 +26,7 @@ BASE = "aiohttp `get` + `json`"
 HEADERS = {"Authorization": "Bearer a-bearer-token"}
 
 Lookup = Callable[[str], Awaitable[object]]
+Contender = Callable[[str], AbstractAsyncContextManager[Lookup]]
 
 
 @contextlib.asynccontextmanager
@@ -34,26 +36,18 @@ async def ours(url: str) -> AsyncIterator[Lookup]:
         yield session.get_job
 
 
-@contextlib.asynccontextmanager
-async def aiohttp_read(url: str) -> AsyncIterator[Lookup]:
-    async with aiohttp.ClientSession(headers=HEADERS) as http:
+def by_aiohttp(take: Callable[[aiohttp.ClientResponse], Awaitable[object]]) -> Contender:
+    @contextlib.asynccontextmanager
+    async def contender(url: str) -> AsyncIterator[Lookup]:
+        async with aiohttp.ClientSession(headers=HEADERS) as http:
 
-        async def lookup(job_id: str) -> bytes:
-            async with http.get(f"{url}/v2/jobs/{job_id}") as response:
-                return await response.read()
+            async def lookup(job_id: str) -> object:
+                async with http.get(f"{url}/v2/jobs/{job_id}") as response:
+                    return await take(response)  # no call more than by its name
 
-        yield lookup
+            yield lookup
 
-
-@contextlib.asynccontextmanager
-async def aiohttp_json(url: str) -> AsyncIterator[Lookup]:
-    async with aiohttp.ClientSession(headers=HEADERS) as http:
-
-        async def lookup(job_id: str) -> Any:
-            async with http.get(f"{url}/v2/jobs/{job_id}") as response:
-                return await response.json()
-
-        yield lookup
+    return contender
 
 
 @contextlib.asynccontextmanager
@@ -160,10 +154,10 @@ async def bare_protocol(url: str) -> AsyncIterator[Lookup]:
         connection._transport.close()  # noqa: SLF001 (its own module)
 
 
-CONTENDERS: dict[str, Callable[[str], AbstractAsyncContextManager[Lookup]]] = {
-    "this client": ours,
-    "aiohttp `get` + `read`": aiohttp_read,
-    BASE: aiohttp_json,
+CONTENDERS: dict[str, Contender] = {
+    OURS: ours,
+    "aiohttp `get` + `read`": by_aiohttp(aiohttp.ClientResponse.read),
+    BASE: by_aiohttp(aiohttp.ClientResponse.json),
     "aiohttp + pydantic": aiohttp_pydantic,
     "httpx + pydantic": httpx_pydantic,
     "azure-core's pipeline": azure_core,
@@ -172,12 +166,18 @@ CONTENDERS: dict[str, Callable[[str], AbstractAsyncContextManager[Lookup]]] = {
 }
 
 
-async def many(lookup: Lookup, names: Iterator[int]) -> None:
+async def batch(lookup: Lookup, numbers: Iterator[int]) -> None:
+    """The next lookups of one round."""
+    await many(lookup, itertools.islice(numbers, BATCH))
+
+
+async def many(lookup: Lookup, numbers: Iterator[int]) -> None:
+    """Look all of them up, so many at once."""
+
     async def work() -> None:
-        for number in mine:
+        for number in numbers:
             await lookup(f"job-{number}")
 
-    mine = itertools.islice(names, BATCH)
     await asyncio.gather(*(work() for _ in range(AT_ONCE)))
 
 
@@ -186,12 +186,9 @@ async def measured(url: str, rounds: int) -> dict[str, list[float]]:
     async with contextlib.AsyncExitStack() as stack:
         batches = {}
         for name, contender in CONTENDERS.items():
-            try:
+            with if_installed(name):
                 lookup = await stack.enter_async_context(contender(url))
-            except ModuleNotFoundError as missing:
-                print(f"skipped {name}: {missing}; see the extra `bench`\n")
-                continue
-            batches[name] = lambda lookup=lookup: many(lookup, names)
+                batches[name] = functools.partial(batch, lookup, names)
         return await interleaved(batches, rounds)
 
 

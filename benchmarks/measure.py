@@ -1,12 +1,16 @@
 """Processor time of contenders that take turns, so that whatever disturbs one disturbs all."""
 
+import contextlib
 import gc
 import random
 import resource
 import statistics
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 
 from benchmarks.table import show
+
+OURS = "this client"
 
 Batch = Callable[[], Awaitable[object]]
 
@@ -15,6 +19,21 @@ def processor() -> float:
     """Seconds of processor time that this process has used."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+@contextlib.contextmanager
+def if_installed(name: str) -> Iterator[None]:
+    """Leave a contender out, and say so, if its package is not there."""
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        print(f"skipped {name}: {missing}; see the extra `bench`\n")
 
 
 async def interleaved(batches: Mapping[str, Batch], rounds: int) -> dict[str, list[float]]:

@@ -16,6 +16,8 @@ Schedule = Callable[[], Iterator[float]]
 
 JOBS = 3000
 RATE = 20
+COUNTS = (10, 30, 100, 300, 1000, 3000)
+CHOSEN = ("`Polling()`", "fixed 5 s", "exponential, doubling, to 60 s")
 
 
 def fixed(seconds: float) -> Schedule:
@@ -60,6 +62,11 @@ def wait(schedule: Schedule, length: float) -> tuple[int, float]:
     return polls, now - length
 
 
+def waits_by(schedule: Schedule) -> list[tuple[int, float, float]]:
+    """Polls, lag and length of each of the jobs."""
+    return [(*wait(schedule, length), length) for length in lengths(JOBS)]
+
+
 def mean_lag_under_a_limit(schedule: Schedule, jobs: int) -> float:
     """Many waits at once, whose polls queue for the requests of one store."""
     due = [(0.0, number, length, schedule()) for number, length in enumerate(lengths(jobs))]
@@ -79,7 +86,7 @@ def run(*, full: bool) -> None:
     random.seed(2)
     rows = []
     for name, schedule in SCHEDULES.items():
-        waits = [(*wait(schedule, length), length) for length in lengths(JOBS)]
+        waits = waits_by(schedule)
         rows.append(
             (
                 name,
@@ -92,13 +99,12 @@ def run(*, full: bool) -> None:
     title = f"Jobs of log-uniform length from 1 s to 1 h, {JOBS} of them:"
     show(title, ("schedule", "polls", "lag", "lag ÷ length", "worst lag"), rows)
 
-    counts = [10, 30, 100, 300, 1000, 3000] if full else [10, 100, 1000, 3000]
-    chosen = ("`Polling()`", "fixed 5 s", "exponential, doubling, to 60 s")
+    counts = COUNTS if full else (10, 100, 1000, 3000)
     show(
         f"Mean lag of many such jobs at once, at {RATE} requests a second:",
-        ("jobs", *chosen),
+        ("jobs", *CHOSEN),
         [
-            (count, *(f"{mean_lag_under_a_limit(SCHEDULES[name], count):.1f} s" for name in chosen))
+            (count, *(f"{mean_lag_under_a_limit(SCHEDULES[name], count):.1f} s" for name in CHOSEN))
             for count in counts
         ],
     )

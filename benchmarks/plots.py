@@ -5,10 +5,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pace import JOBS, RATE, SCHEDULES, lengths, mean_lag_under_a_limit, wait
-
-COUNTS = (10, 30, 100, 300, 1000, 3000)
-CHOSEN = ("`Polling()`", "fixed 5 s", "exponential, doubling, to 60 s")
+from benchmarks.pace import CHOSEN, COUNTS, RATE, SCHEDULES, mean_lag_under_a_limit, waits_by
 
 
 def draw(folder: Path) -> None:
@@ -19,7 +16,7 @@ def draw(folder: Path) -> None:
 
     figure, axes = pyplot.subplots(figsize=(7, 4.5))
     for name, schedule in SCHEDULES.items():
-        waits = [(*wait(schedule, length), length) for length in lengths(JOBS)]
+        waits = waits_by(schedule)
         polls = statistics.fmean(polls for polls, _, _ in waits)
         lag = statistics.fmean(lag / length for _, lag, length in waits)
         axes.scatter(polls, lag, s=90 if name == CHOSEN[0] else 35, label=name.replace("`", ""))

@@ -4,37 +4,20 @@ import asyncio
 import gc
 import itertools
 import logging
-import resource
 from collections.abc import Awaitable, Callable, Iterable
-from pathlib import Path
 
+from benchmarks.lookup import many
+from benchmarks.measure import resident
 from benchmarks.server import running
 from benchmarks.table import show
 from moltin_jobs import Job, JobsSession, Polling, Retry
 
 STEPS = 10
 SPOIL = 10  # every tenth answer
-AT_ONCE = 64
 RETRY = Retry(max_tries=8, initial=0.001)
 POLLING = Polling(initial=0.05, outage=None)
 
 Call = Callable[[str], Awaitable[Job]]
-
-
-def resident() -> float:
-    """MiB of this process in memory."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
-
-
-async def lookups(session: JobsSession, count: int) -> None:
-    names = iter(range(count))
-
-    async def work() -> None:
-        for name in names:
-            await session.get_job(f"job-{name % 500}")
-
-    await asyncio.gather(*(work() for _ in range(AT_ONCE)))
 
 
 async def waits(session: JobsSession, count: int, numbers: Iterable[int]) -> None:
@@ -50,11 +33,11 @@ async def measured(url: str, step: int, kind: str) -> list[float]:
     ) as session:
         for _ in range(STEPS):
             if kind == "lookups":
-                await lookups(session, step)
+                await many(session.get_job, (number % 500 for number in range(step)))
             else:
                 await waits(session, step, numbers)
             gc.collect()
-            found.append(resident())
+            found.append(resident() / 2**20)
     return found
 
 

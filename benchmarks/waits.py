@@ -13,18 +13,16 @@ import importlib
 import itertools
 import json
 import multiprocessing
-import resource
 import statistics
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import backoff
 
-from benchmarks.measure import interleaved, processor, show_ratios
+from benchmarks.measure import OURS, if_installed, interleaved, processor, resident, show_ratios
 from benchmarks.server import BODY, running
 from benchmarks.table import show
 from moltin_jobs import JobsSession, Polling
@@ -161,19 +159,12 @@ async def azure_poller(  # noqa: C901 (it asks for eight methods)
 
 
 CONTENDERS: dict[str, Contender] = {
-    "this client": ours,
+    OURS: ours,
     HAND_WRITTEN: hand_written,
     AZURE: azure_poller,
     "`backoff.on_predicate`, made for each call": backoff_on_predicate,
     "tenacity": tenacity,
 }
-NEEDS = {"tenacity": "tenacity", AZURE: "azure.core"}
-
-
-def resident() -> int:
-    """Bytes of this process in memory."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize()
 
 
 def answers(job_id: str, polls: int = POLLS) -> Body:
@@ -218,10 +209,11 @@ async def polls_without_network(rounds: int) -> dict[str, list[float]]:
             bodies = [answers(job_id, MANY_POLLS) for job_id in ids]
             await asyncio.gather(*map(wait, ids, bodies))
 
-        waits = {
-            name: await stack.enter_async_context(CONTENDERS[name](TINY)) for name in present()
-        }
-        batches = {name: functools.partial(batch, wait) for name, wait in waits.items()}
+        batches = {}
+        for name, contender in CONTENDERS.items():
+            with if_installed(name):
+                wait = await stack.enter_async_context(contender(TINY))
+                batches[name] = functools.partial(batch, wait)
         return await interleaved(batches, rounds)
 
 
@@ -244,22 +236,9 @@ async def polls_over_http(url: str, rounds: int) -> dict[str, list[float]]:
         async def batch(wait: Callable[[str], Awaitable[Any]]) -> None:
             await asyncio.gather(*(wait(f"job-{next(numbers)}") for _ in range(AT_ONCE)))
 
-        waits = {"this client": session.wait_for_job, HAND_WRITTEN: by_hand}
+        waits = {OURS: session.wait_for_job, HAND_WRITTEN: by_hand}
         batches = {name: functools.partial(batch, wait) for name, wait in waits.items()}
         return await interleaved(batches, rounds)
-
-
-def present() -> list[str]:
-    """The contenders whose packages are installed."""
-    found = []
-    for name in CONTENDERS:
-        try:
-            importlib.import_module(NEEDS.get(name, "backoff"))
-        except ModuleNotFoundError as missing:
-            print(f"skipped {name}: {missing}; see the extra `bench`\n")
-        else:
-            found.append(name)
-    return found
 
 
 def child(name: str, count: int, traced: bool, out: Any) -> None:
@@ -283,6 +262,8 @@ def run(*, full: bool) -> None:
     title = f"A poll without the network, {rounds} rounds of {WAITS} waits of {MANY_POLLS} polls:"
     show_ratios(title, "a poll of", spent, AZURE if AZURE in spent else HAND_WRITTEN, WAITS * 10)
 
+    contenders = list(spent)
+
     with running(polls=MANY_POLLS - 1) as url:
         spent = asyncio.run(polls_over_http(url, rounds))
     title = f"A poll over HTTP, {rounds} rounds of {AT_ONCE} waits of {MANY_POLLS} polls:"
@@ -290,7 +271,7 @@ def run(*, full: bool) -> None:
 
     rows = []
     by_hand = in_a_process(HAND_WRITTEN, 10_000)["rss"]
-    for name in present():
+    for name in contenders:
         plain, traced = (in_a_process(name, 10_000, traced=traced) for traced in (False, True))
         kib = (f"{figure / 1024:.1f} KiB" for figure in (plain["rss"], traced["heap"]))
         rows.append((name, *kib, f"{plain['rss'] / by_hand:.2f}"))
@@ -302,7 +283,7 @@ def run(*, full: bool) -> None:
 
     growth = []
     for count in (1000, 10_000, 100_000):
-        runs = [in_a_process("this client", count) for _ in range(5 if count < 100_000 else 1)]
+        runs = [in_a_process(OURS, count) for _ in range(5 if count < 100_000 else 1)]
         figures = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
         size, poll = f"{figures['rss'] / 1024:.2f} KiB", f"{figures['poll'] * 1e6:.0f} µs"
         growth.append((f"{count:,}", size, poll))
