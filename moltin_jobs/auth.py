@@ -99,7 +99,7 @@ class Tokens:
         """Whether a refused token can be replaced."""
         return self._renew is not None
 
-    def usable(self, now: float, rejected: Secret | None = None) -> Secret | None:
+    def usable(self, now: float, rejected: Secret | None) -> Secret | None:
         """The token to send ``now``, unless it has to be renewed first."""
         fresh = now < self._renew_at
         return self._held if fresh and self._held is not rejected else None

@@ -1,7 +1,8 @@
 """When the next request may be sent: the rate limit, and the pause that a 429 imposes on all.
 
-A request takes its turn in the line, and there waits out a pause, gets its token, and is granted
-its send. A token request skips the line, so that no one who holds the turn waits for one behind.
+A request is granted its send at once where nothing stands in the way. Else it takes its turn in
+the line, and there waits out a pause, gets its token, and is granted its send. A token request
+skips the line, so that no one who holds the turn waits for one behind.
 """
 
 from __future__ import annotations

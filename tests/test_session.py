@@ -334,7 +334,7 @@ class TestTokens:
             await session.wait_for_job("a")
         assert all(request.status == 200 for request in simulator.requests)
         asked = [r.at for r in simulator.requests if r.path == "/oauth/access_token"]
-        assert len(asked) >= 5
+        assert len(asked) in (5, 6)
         # At the first poll after four fifths of its life.
         assert all(80 <= after - before < 100 for before, after in itertools.pairwise(asked))
 
