@@ -7,25 +7,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime
 import errno
 import json
 import logging
 import os
 import sys
-import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any
 
+import aiohttp
 import attrs
 import click
 from rich.console import Console
-from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from .auth import ClientCredentials
+from .board import Board, Outcome
 from .errors import (
     AuthenticationError,
     ConfigurationError,
@@ -41,13 +39,7 @@ from .schedule import Polling
 from .session import JobsSession
 from .simulator import Simulator
 
-_STYLES = {
-    JobState.PENDING: "dim",
-    JobState.RUNNING: "cyan",
-    JobState.SUCCEEDED: "green",
-    JobState.FAILED: "red",
-    JobState.CANCELLED: "yellow",
-}
+_log = logging.getLogger("moltin_jobs")
 _EXIT_CODES: list[tuple[tuple[type[MoltinJobsError], ...], int]] = [
     ((ConfigurationError, InvalidJobIdError), 2),
     ((JobTimeoutError,), 3),
@@ -58,8 +50,6 @@ _DEMO_SECONDS = (0.7, 1.2, 0.9, 0.8, 1.3, 1.0, 0.9, 0.8, 1.1, 0.9, 1.0, 0.8)
 _DEMO_POLLING = Polling(initial=0.4, factor=1.1, max_interval=0.7)
 _DEMO_FAILS = 5
 _DOCUMENTED_ERROR = "No results matched the supplied filter"
-
-Outcome = Job | MoltinJobsError
 
 
 def _exit_code(outcome: Outcome) -> int:
@@ -77,6 +67,7 @@ def _document(job_id: str, outcome: Outcome) -> str:
 
 
 def _report(job_id: str, outcome: Outcome, as_json: bool, say: Callable[..., None]) -> None:
+    """Tell the outcome on stdout, and an error on stderr besides."""
     if as_json:
         say(_document(job_id, outcome))
     elif isinstance(outcome, Job):
@@ -86,106 +77,37 @@ def _report(job_id: str, outcome: Outcome, as_json: bool, say: Callable[..., Non
         say(f"error: {outcome}", err=True)
 
 
-@attrs.define
-class _Row:
-    job_id: str
-    way: list[Job] = attrs.field(factory=list)
-    ended: Outcome | None = None
-    ended_at: float = 0.0
+class _ToConsole(logging.Handler):
+    """The log, on the console that the live table is on."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.print(Text(self.format(record)), soft_wrap=True)
 
 
-class _Board:
-    """What is seen of many waits: a live table on a terminal, else a line at each change."""
+def _counted(board: Board) -> aiohttp.ClientSession:
+    """A session for HTTP that tells the board of each request as it leaves."""
 
-    def __init__(self, job_ids: list[str], *, quiet: bool) -> None:
-        self.rows = {job_id: _Row(job_id) for job_id in job_ids}
-        self._quiet = quiet
-        self._console = Console(stderr=True)
-        # Lines of the log would cross the table.
-        self._live = (
-            self._console.is_terminal
-            and not self._console.is_dumb_terminal
-            and not logging.getLogger("moltin_jobs").isEnabledFor(logging.WARNING)
-        )
-        self._started = time.monotonic()
+    async def sent(_session: object, _context: object, request: Any) -> None:
+        board.sent(request.url.name if request.method == "GET" else None)
 
-    def changed(self, job_id: str, job: Job) -> None:
-        self.rows[job_id].way.append(job)
-        self._line(job_id, job.status)
-
-    def ended(self, job_id: str, outcome: Outcome) -> None:
-        row = self.rows[job_id]
-        row.ended, row.ended_at = outcome, time.monotonic()
-        if not isinstance(outcome, Job):
-            self._line(job_id, type(outcome).__name__)
-
-    def running(self) -> list[str]:
-        return [row.job_id for row in self.rows.values() if row.ended is None]
-
-    def say(self, line: str, *, err: bool = False) -> None:
-        """Print a line of the results, above the table where both are on the terminal."""
-        if self._live and not self._quiet and (err or sys.stdout.isatty()):
-            self._console.print(Text(line), soft_wrap=True)
-        else:
-            click.echo(line, err=err)
-
-    def _line(self, job_id: str, status: str) -> None:
-        if not (self._quiet or self._live):
-            seconds = time.monotonic() - self._started
-            click.echo(f"{seconds:7.1f} s  {job_id}  {one_line(status)}", err=True)
-
-    @contextlib.contextmanager
-    def shown(self) -> Iterator[None]:
-        if self._quiet or not self._live:
-            yield
-            return
-        with Live(
-            console=self._console,
-            get_renderable=self.table,
-            refresh_per_second=8,
-            redirect_stdout=False,
-        ):
-            yield
-
-    def table(self) -> Table:
-        running = len(self.running())
-        title = f"{len(self.rows) - running} of {len(self.rows)} jobs ended"
-        table = Table("job", "way", "time", title=title, title_justify="left", box=None)
-        for row in self.rows.values():
-            end = row.ended_at if row.ended is not None else time.monotonic()
-            table.add_row(row.job_id, _way(row), f"{end - self._started:.1f} s")
-        return table
-
-    def result(self) -> Table:
-        table = Table("job", "ended as", "after", "error", box=None)
-        for row in self.rows.values():
-            job = row.way[-1]
-            seconds = f"{row.ended_at - self._started:.1f} s"
-            status = Text(one_line(job.status), _STYLES.get(job.state, ""))
-            table.add_row(row.job_id, status, seconds, one_line(job.error or ""))
-        return table
-
-
-def _way(row: _Row) -> Text:
-    text = Text(" → ").join(
-        Text(one_line(job.status), _STYLES.get(job.state, "")) for job in row.way
-    )
-    if isinstance(row.ended, MoltinJobsError):
-        text.append(f" {type(row.ended).__name__}", "red")
-    elif row.ended is not None and row.ended.error:
-        text.append(f" ({one_line(row.ended.error)})", "dim")
-    return text
+    trace = aiohttp.TraceConfig()
+    trace.on_request_headers_sent.append(sent)
+    return aiohttp.ClientSession(trace_configs=[trace], cookie_jar=aiohttp.DummyCookieJar())
 
 
 async def _follow(
     session: JobsSession,
-    board: _Board,
+    board: Board,
     timeout: float | None,
     report: Callable[[str, Outcome], None],
 ) -> int:
     """Wait for every job of the board at once; return the exit code."""
     # Every id and the timeout are checked before anything is sent.
-    watches = {job_id: session.watch_job(job_id, timeout=timeout) for job_id in board.rows}
+    watches = {job_id: session.watch_job(job_id, timeout=timeout) for job_id in board.running()}
 
     async def follow(job_id: str) -> int:
         outcome: Outcome
@@ -202,12 +124,12 @@ async def _follow(
     try:
         with board.shown():
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(follow(job_id)) for job_id in board.rows]
+                tasks = [group.create_task(follow(job_id)) for job_id in watches]
             return max(task.result() for task in tasks)
     except ExceptionGroup as failed:
         raise failed.exceptions[0] from None  # a reader of stdout that went away
     except asyncio.CancelledError:
-        click.echo(f"interrupted; not ended yet: {' '.join(board.running())}", err=True)
+        board.say(f"interrupted; not ended yet: {' '.join(board.running())}", err=True)
         raise
 
 
@@ -222,58 +144,67 @@ def _run(main: Coroutine[Any, Any, int]) -> None:
     sys.exit(code)
 
 
-def _ids(job_ids: tuple[str, ...]) -> list[str]:
+def _ids(context: click.Context, _argument: click.Parameter, given: tuple[str, ...]) -> list[str]:
     """The ids given, each once; ``-`` stands for those on standard input, one a word."""
-    words = [
-        word
-        for given in job_ids
-        for word in (sys.stdin.read().split() if given == "-" else [given])
-    ]
+    if context.resilient_parsing:  # a shell asks for completions
+        return []
+    try:
+        words = [w for one in given for w in (sys.stdin.read().split() if one == "-" else [one])]
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(130) from None
     if not words:
         raise click.UsageError("no job id was given")
     return list(dict.fromkeys(words))
 
 
-def _session(base_url: str | None) -> JobsSession:
-    return JobsSession.from_env(**({"base_url": base_url} if base_url else {}))
+def _session(base_url: str | None, **settings: Any) -> JobsSession:
+    return JobsSession.from_env(**settings, **({"base_url": base_url} if base_url else {}))
 
 
-_job_ids = click.argument("job_ids", nargs=-1, required=True, metavar="ID…")
+_job_ids = click.argument("job_ids", nargs=-1, required=True, metavar="ID…", callback=_ids)
 _base_url = click.option("--base-url", help="The API's address.  [env: EPCC_API_BASE_URL]")
 _as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+_verbose = click.option("-v", "--verbose", is_flag=True, help="Log every poll to stderr.")
 
 
 @click.group()
 @click.version_option(package_name="moltin-jobs")
-@click.option("-v", "--verbose", count=True, help="Log to stderr; twice for every poll.")
-def commands(verbose: int) -> None:
+@click.pass_context
+def commands(context: click.Context) -> None:
     """Look up and wait for the Jobs of Elastic Path Commerce.
 
     The credentials come from the environment: EPCC_CLIENT_ID with EPCC_CLIENT_SECRET, or
     EPCC_ACCESS_TOKEN. Exit codes: 0 all succeeded, 1 a job failed, 2 usage or configuration,
     3 timed out, 4 authentication, 5 not found, 6 network or service, 130 interrupted.
+
+    Example: moltin-jobs wait --timeout 600 974c9db4-38da-4dbf-90c2-33eed5f3e77c
     """
-    level = (logging.ERROR, logging.INFO, logging.DEBUG)[min(verbose, 2)]
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    context.obj = console = Console(stderr=True)
+    handler = _ToConsole(console)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    _log.addHandler(handler)
+    context.call_on_close(lambda: _log.removeHandler(handler))
 
 
 @commands.command()
 @_job_ids
 @_base_url
 @_as_json
-def get(job_ids: tuple[str, ...], base_url: str | None, as_json: bool) -> None:
+@_verbose
+def get(*, job_ids: list[str], base_url: str | None, as_json: bool, verbose: bool) -> None:
     """Look jobs up once: id, status, and the error or the file.
 
-    Example: moltin-jobs get 974c9db4-38da-4dbf-90c2-33eed5f3e77c
+    "-" reads ids from standard input.
+
+    Example: moltin-jobs get --json - < ids.txt
     """
-    ids = _ids(job_ids)
+    _log.setLevel(logging.DEBUG if verbose else logging.WARNING)
 
     async def main() -> int:
         async with _session(base_url) as session:
-            outcomes = await session.get_jobs(ids, return_exceptions=True)
+            outcomes = await session.get_jobs(job_ids, return_exceptions=True)
         code = 0
-        for job_id, outcome in zip(ids, outcomes, strict=True):
+        for job_id, outcome in zip(job_ids, outcomes, strict=True):
             if not isinstance(outcome, Outcome):
                 raise outcome
             _report(job_id, outcome, as_json, click.echo)
@@ -286,25 +217,33 @@ def get(job_ids: tuple[str, ...], base_url: str | None, as_json: bool) -> None:
 @commands.command()
 @_job_ids
 @click.option("--timeout", type=float, help="Seconds to wait for each job at most.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress, no warnings.")
 @_base_url
 @_as_json
+@_verbose
+@click.pass_obj
 def wait(
-    job_ids: tuple[str, ...],
+    console: Console,
+    *,
+    job_ids: list[str],
     timeout: float | None,
     quiet: bool,
     base_url: str | None,
     as_json: bool,
+    verbose: bool,
 ) -> None:
     """Wait until jobs have ended; each is reported as it does.
 
-    "-" reads ids from standard input. Example: moltin-jobs wait --timeout 600 - < ids.txt
+    "-" reads ids from standard input.
+
+    Example: moltin-jobs wait --timeout 600 - < ids.txt
     """
-    ids = _ids(job_ids)
+    usual = logging.ERROR if quiet else logging.WARNING
+    _log.setLevel(logging.DEBUG if verbose else usual)
 
     async def main() -> int:
-        async with _session(base_url) as session:
-            board = _Board(ids, quiet=quiet)
+        board = Board(console, job_ids, quiet=quiet)
+        async with _counted(board) as http, _session(base_url, http=http) as session:
             return await _follow(
                 session,
                 board,
@@ -359,19 +298,26 @@ def serve(port: int) -> None:
 
 
 @commands.command()
-def demo() -> None:
-    """Watch a dozen jobs run on a simulated service: some ten seconds, no account needed."""
+@click.pass_obj
+def demo(console: Console) -> None:
+    """Watch a dozen jobs run on a simulated service: some ten seconds, no account needed.
+
+    Example: moltin-jobs demo
+    """
 
     async def main() -> int:
         async with Simulator() as simulator:
-            board = _Board(_fill(simulator), quiet=False)
+            board = Board(console, _fill(simulator), quiet=False)
             credentials = ClientCredentials(simulator.client_id, simulator.client_secret)
-            async with JobsSession(
-                credentials, base_url=simulator.url, polling=_DEMO_POLLING
-            ) as session:
+            async with (
+                _counted(board) as http,
+                JobsSession(
+                    credentials, base_url=simulator.url, polling=_DEMO_POLLING, http=http
+                ) as session,
+            ):
                 await _follow(session, board, None, lambda _job_id, _outcome: None)
-            requests = len(simulator.requests)
-        click.echo(f"\n{len(board.rows)} jobs waited for at once, in {requests} requests:\n")
+            jobs, requests = len(_DEMO_SECONDS), len(simulator.requests)
+        click.echo(f"\n{jobs} jobs waited for at once, in {requests} requests:\n")
         Console().print(board.result())
         return 0
 

@@ -9,22 +9,26 @@ import json
 import logging
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, Self
 
+import pyte
 import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
 
 import moltin_jobs.__main__
-from moltin_jobs import JobsSession, Polling, Retry, cli
+from moltin_jobs import Job, JobNotFoundError, JobsSession, Polling, Retry, cli
+from moltin_jobs.board import Board
 from moltin_jobs.simulator import Simulator
 
 DOCUMENTED_ERROR = "No results matched the supplied filter"
@@ -49,7 +53,8 @@ class Store:
         asyncio.run_coroutine_threadsafe(act(), self._loop).result(PATIENCE)
 
     def add(self, job_id: str, *statuses: str, **settings: Any) -> str:
-        self.do(lambda: self.simulator.add_job(job_id, statuses or ["success"], **settings))
+        script = None if "duration" in settings else statuses or ["success"]
+        self.do(lambda: self.simulator.add_job(job_id, script, **settings))
         return job_id
 
     def spoil(self, *faults: Any, **settings: Any) -> None:
@@ -117,19 +122,18 @@ def _surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @contextlib.contextmanager
 def unlogged() -> Iterator[None]:
-    """Logging as a fresh process has it: pytest's handlers would leave basicConfig idle."""
-    loggers = [logging.getLogger(name) for name in (None, "asyncio")]
-    levels, handlers = [logger.level for logger in loggers], loggers[0].handlers[:]
-    loggers[0].handlers.clear()
+    """Logging as a fresh process has it, without pytest's handlers."""
+    root, own = logging.getLogger(), logging.getLogger("moltin_jobs")
+    handlers, level = root.handlers[:], own.level
+    root.handlers.clear()
     try:
         yield
     finally:
-        loggers[0].handlers[:] = handlers
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        root.handlers[:] = handlers
+        own.setLevel(level)
 
 
-def run(*arguments: str, stdin: str | None = None) -> Result:
+def run(*arguments: str, stdin: str | IO[bytes] | None = None) -> Result:
     with unlogged():
         result = CliRunner().invoke(cli.commands, arguments, prog_name="moltin-jobs", input=stdin)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
@@ -397,7 +401,7 @@ class TestWait:
         assert store.asked_for().count("slow") == 6
 
     def test_it_really_waits(self, store: Store) -> None:
-        store.do(lambda: store.simulator.add_job("a", duration=0.05, error=DOCUMENTED_ERROR))
+        store.add("a", duration=0.05, error=DOCUMENTED_ERROR)
         result = run("wait", "-q", "a")
         assert (result.exit_code, result.stdout) == (1, f"a\tfailed\t{DOCUMENTED_ERROR}\n")
 
@@ -471,30 +475,67 @@ class TestWait:
         assert (waiting.returncode, stdout) == (130, "")
         assert stderr == "interrupted; not ended yet: a\n"
 
+    def test_an_interrupt_while_ids_are_typed(self, store: Store) -> None:
+        class Interrupted(io.BytesIO):
+            def read1(self, size: int | None = -1, /) -> bytes:
+                if size == 0:  # click looks whether it is binary
+                    return b""
+                raise KeyboardInterrupt
+
+            read = read1
+
+        result = run("wait", "-", stdin=Interrupted())
+        assert (result.exit_code, result.output) == (130, "")
+        assert not store.simulator.requests
+
 
 class TestVerbosity:
-    def test_silent_by_default_even_of_what_goes_wrong(self, store: Store) -> None:
+    def test_by_default_of_what_goes_wrong(self, store: Store) -> None:
         store.add("a")
         store.spoil(503)
-        assert run("get", "a").stderr == ""
-
-    def test_once_tells_of_retries(self, store: Store) -> None:
-        store.add("a")
-        store.spoil(503)
-        result = run("-v", "get", "a")
+        result = run("get", "a")
         (line,) = result.stderr.splitlines()
         assert line.startswith("WARNING moltin_jobs: tried again in ")
         assert result.stdout.startswith("a\tsuccess")
 
-    @pytest.mark.parametrize("option", ["-vv", "-vvv"])
-    def test_twice_tells_of_every_poll(self, store: Store, option: str) -> None:
+    def test_quiet_of_nothing(self, store: Store) -> None:
+        store.add("a")
+        store.spoil(503)
+        assert run("wait", "-q", "a").stderr == ""
+
+    def test_of_trouble_during_a_wait(self, store: Store) -> None:
         store.add("a", "pending", "success")
-        result = run(option, "wait", "-q", "a")
-        polls = [line for line in result.stderr.splitlines() if line.startswith("DEBUG")]
-        assert len(polls) >= 2
-        assert all(" moltin_jobs: " in line for line in polls)
+        store.spoil(503, 503)
+        progress = run("wait", "a").stderr.splitlines()
+        assert progress[0].startswith("WARNING moltin_jobs: the wait goes on after poll 1 failed")
+        assert [line.split()[3] for line in progress[1:]] == ["pending", "success"]
+
+    @pytest.mark.parametrize("option", ["-v", "--verbose"])
+    def test_of_every_poll_if_asked(self, store: Store, option: str) -> None:
+        store.add("a", "pending", "success")
+        result = run("wait", "-q", option, "a")
+        polls = result.stderr.splitlines()
+        assert len(polls) == 2
+        assert all(line.startswith("DEBUG moltin_jobs: job a: ") for line in polls)
         assert "issued-" not in result.output
         assert store.simulator.client_secret not in result.output
+
+    def test_no_handler_is_left(self, store: Store) -> None:
+        before = logging.getLogger("moltin_jobs").handlers[:]
+        run("get", store.add("a"))
+        assert logging.getLogger("moltin_jobs").handlers == before
+
+
+class TestCompletion:
+    @pytest.mark.parametrize(
+        ("typed", "offered"), [("w", "wait"), ("wait --q", "--quiet"), ("wait - --j", "--json")]
+    )
+    def test_bash_is_told(self, monkeypatch: pytest.MonkeyPatch, typed: str, offered: str) -> None:
+        words = f"moltin-jobs {typed}"
+        monkeypatch.setenv("_MOLTIN_JOBS_COMPLETE", "bash_complete")
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+        assert run().stdout == f"plain,{offered}\n"
 
 
 class TestHelp:
@@ -527,10 +568,11 @@ class TestHelp:
 
 
 class Terminal:
-    """A pseudo-terminal: something to give to a process as its own, and what was written to it."""
+    """A pseudo-terminal of 24 lines: something to give to a process as its own, and to look at."""
 
     def __init__(self) -> None:
         self._main, self.end = pty.openpty()
+        termios.tcsetwinsize(self.end, (24, 80))
         self._read = b""
         self._reader = threading.Thread(target=self._drain)
         self._reader.start()
@@ -539,6 +581,12 @@ class Terminal:
         with contextlib.suppress(OSError), open(self._main, "rb", buffering=0) as screen:  # noqa: PTH123 (a descriptor)
             while some := screen.read(65536):  # fails, once nobody has the other end open
                 self._read += some
+
+    def screen(self) -> list[str]:
+        """The lines that are on the screen."""
+        screen = pyte.Screen(80, 24)
+        pyte.ByteStream(screen).feed(self._read)
+        return "\n".join(line.rstrip() for line in screen.display).strip().splitlines()
 
     def close(self) -> str:
         os.close(self.end)
@@ -574,7 +622,7 @@ class TestTerminal:
         shown = screen.getvalue()
         assert "error: job nowhere: the service answered 404" in shown
         assert "4 of 4 jobs ended" in shown
-        for part in ("pending", "started", DOCUMENTED_ERROR, "cancelling", "JobNotFoundError"):
+        for part in ("success", f"failed\x1b[0m\x1b[2m ({DOCUMENTED_ERROR}", "JobNotFoundError"):
             assert part in shown
         assert "\x1b[?25h" in shown, "the cursor is back"
 
@@ -587,23 +635,98 @@ class TestTerminal:
         assert (result.exit_code, result.output) == (1, "")
         assert f"a       failed  [bold]{'long ' * 60}".rstrip() in screen.getvalue()
 
-    def test_quiet_shows_nothing(self, store: Store, screen: io.StringIO) -> None:
+    def test_quiet_shows_errors_alone(self, store: Store, screen: io.StringIO) -> None:
         result = run("wait", "-q", store.add("a"), "nowhere")
-        assert screen.getvalue() == ""
+        assert screen.getvalue().startswith("error: job nowhere")
+        assert screen.getvalue().count("\n") == 1
         assert result.stdout.startswith("a\tsuccess")
-        assert result.stderr.startswith("error: job nowhere")
 
-    def test_a_log_and_a_table_do_not_mix(self, store: Store, screen: io.StringIO) -> None:
-        result = run("-v", "wait", store.add("a"))
-        assert screen.getvalue() == ""
-        assert result.stderr.split()[1:] == ["s", "a", "success"]
+    def test_a_log_stays_above_the_table(self, store: Store, screen: io.StringIO) -> None:
+        result = run("wait", "-v", store.add("a"))
+        assert result.stderr == ""
+        assert "DEBUG moltin_jobs: job a: success (poll 1)\n" in screen.getvalue()
+        assert "1 of 1 jobs ended" in screen.getvalue()
 
-    def test_running_jobs_are_timed(self) -> None:
+    def test_more_jobs_than_lines(self) -> None:
+        board = Board(Console(height=10), [f"job-{n}" for n in range(20)], quiet=False)
         screen = io.StringIO()
-        board = cli._Board(["a", "b"], quiet=False)
+        for number in range(15):
+            board.ended(f"job-{number}", JobNotFoundError(f"job-{number}"))
         Console(file=screen, width=80).print(board.table())
-        assert "0 of 2 jobs ended" in screen.getvalue()
-        assert screen.getvalue().count("0.0 s") == 2
+        title, _, *rows = screen.getvalue().splitlines()
+        assert title.startswith("15 of 20 jobs ended, ")
+        assert [row.split()[0] for row in rows[:6]] == [
+            *(f"job-{number}" for number in range(15, 20)),
+            "job-0",
+        ]
+        assert rows[6].strip() == "… and 14 more"
+
+    def test_a_wait_of_hours(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        clock = [100.0]
+        monkeypatch.setattr("moltin_jobs.board.time.monotonic", lambda: clock[0])
+        board = Board(Console(), ["a"], quiet=False)
+        board.changed("a", Job(id="a", status="started"))
+        for _ in range(10):
+            board.sent("a")
+        screen = io.StringIO()
+        for clock[0] in (102.0, 105.5, 103.0 + 3 * 3600):
+            Console(file=screen, width=80).print(board.table())
+        titles = [line for line in screen.getvalue().splitlines() if "ended" in line]
+        assert [title.partition(", ")[2].strip() for title in titles] == [
+            "5.0 requests a second, 2.0 s",
+            "0.0 requests a second, 5.5 s",
+            "0.0 requests a second, 3:00:03",
+        ]
+        rows = [line.split() for line in screen.getvalue().splitlines() if "started" in line]
+        assert rows[0] == ["a", "started", "2.0", "s", "10"]
+        assert rows[2] == ["a", "started", "3:00:03", "10"]
+
+    def test_twelve_jobs_at_three_moments(self, store: Store) -> None:
+        ids = [f"order-export-{number:02}" for number in range(1, 13)]
+        for number, job_id in enumerate(ids, 1):
+            error = DOCUMENTED_ERROR if number == 5 else None
+            store.add(job_id, duration=0.4 if number > 1 else 1.5, error=error)
+        store.spoil(503, job_id=ids[2])
+        terminal = Terminal()
+        moments: list[list[str]] = []
+
+        def look(ended: int) -> None:
+            def shown() -> bool:
+                screen = "\n".join(terminal.screen())
+                found = re.search(r"(\d+) of 12 jobs ended", screen)
+                return found is not None and int(found[1]) >= ended and "…" not in screen
+
+            while not shown():
+                assert waiting.poll() is None, terminal.screen()
+                threading.Event().wait(0.02)
+            moments.append(terminal.screen())
+
+        env = of(store) | {"TERM": "xterm"}
+        with process("wait", *ids, env=env, stderr=terminal.end) as waiting:
+            for ended in (0, 6):
+                look(ended)
+            stdout, _ = waiting.communicate(timeout=PATIENCE)
+        terminal.close()
+        moments.append(terminal.screen())
+
+        for moment in moments:
+            print("\n".join(moment), end="\n\n")  # noqa: T201 (a recording: pytest -s shows it)
+            warning = moment[0]
+            assert warning.startswith("WARNING moltin_jobs: the wait goes on after poll 1 failed")
+            table = moment[-13:]
+            assert table[0].split() == ["job", "status", "for", "polls"]
+            assert [row.split()[0] for row in table[1:]] == ids
+            assert all(int(row.split()[-1]) >= 1 for row in table[1:])
+            assert re.search(
+                r"of 12 jobs ended, \d+\.\d requests a second, \d+\.\d s$", moment[-14]
+            )
+        first, second, last = ([row.split()[1] for row in m[-12:]] for m in moments)
+        assert first.count("pending") > second.count("pending") > 0
+        assert "started" in first + second
+        assert last == ["success"] * 4 + ["failed"] + ["success"] * 7
+        assert f"failed ({DOCUMENTED_ERROR})" in moments[-1][-8]
+        assert waiting.returncode == 1
+        assert sorted(line.split("\t")[0] for line in stdout.splitlines()) == ids
 
     def test_an_interrupt_puts_the_terminal_right(self, store: Store) -> None:
         store.add("a", "pending")

@@ -31,7 +31,8 @@ MAY_IMPORT = {name: set(CLIENT[:place]) for place, name in enumerate(CLIENT)} | 
     "__init__": set(CLIENT),
     "simulator": {"models"},
     "testing": {"session", "simulator"},
-    "cli": {*CLIENT, "simulator"},
+    "board": {"errors", "models"},
+    "cli": {*CLIENT, "board", "simulator"},
     "__main__": {"cli"},
 }
 
