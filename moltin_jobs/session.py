@@ -141,7 +141,9 @@ class JobsSession:
         """
         fetch = self._fetch(_checked_id(job_id))
         waits: Iterator[float] | None = None
+        attempt = 0
         while True:
+            attempt += 1
             try:
                 return await fetch()
             except MoltinJobsError as error:
@@ -151,7 +153,8 @@ class JobsSession:
                 wait = next(waits, None)
                 if wait is None:
                     raise
-                _log.warning("tried again in %.1f s: %s", wait, error, extra={"job_id": job_id})
+                extra = {"job_id": str(job_id), "attempt": attempt, "wait": wait}
+                _log.warning("tried again in %.1f s: %s", wait, error, extra=extra)
             await self._sleep(wait)
 
     @overload

@@ -89,16 +89,18 @@ async def watch(  # noqa: C901 (the whole of a wait, in the order in which it ha
             if not error.temporary or outage.add(answered_at):
                 raise
             last_error = error
-            _log_failure(job_id, polls, outage.failures, error)
+            interval = next(intervals)
+            _log_failure(job_id, polls, outage.failures, interval, error)
         except _DeadlinePassed:
             break
         else:
             outage.end()
-            _log_poll(job, polls)
             before, seen = seen, job
+            if before is not None and before.state is not job.state:
+                intervals = polling.intervals()
+            interval = next(intervals)
+            _log_poll(job, polls, interval)
             if before is None or before.status != job.status:
-                if before is not None and before.state is not job.state:
-                    intervals = polling.intervals()
                 yield job
             if job.is_terminal:
                 return
@@ -106,7 +108,7 @@ async def watch(  # noqa: C901 (the whole of a wait, in the order in which it ha
         if final:
             break
         now = loop.time()
-        due = answered_at + next(intervals)
+        due = answered_at + interval
         final = due >= last_moment
         await sleep(min(due, max(last_moment, now)) - now)
 
@@ -114,13 +116,17 @@ async def watch(  # noqa: C901 (the whole of a wait, in the order in which it ha
     raise JobTimeoutError(job_id, timeout=timeout, job=seen, polls=polls, last_error=last_error)
 
 
-def _log_poll(job: Job, polls: int) -> None:
+def _log_poll(job: Job, polls: int, interval: float) -> None:
     if _log.isEnabledFor(logging.DEBUG):
-        extra = {"job_id": job.id, "job_status": job.status, "polls": polls}
+        extra: dict[str, object] = {"job_id": job.id, "job_status": job.status, "attempt": polls}
+        if not job.is_terminal:
+            extra["wait"] = interval
         _log.debug("job %s: %s (poll %d)", job.id, one_line(job.status), polls, extra=extra)
 
 
-def _log_failure(job_id: str, polls: int, failures: int, error: MoltinJobsError) -> None:
+def _log_failure(
+    job_id: str, polls: int, failures: int, interval: float, error: MoltinJobsError
+) -> None:
     level = logging.WARNING if failures == 1 else logging.DEBUG
-    extra = {"job_id": job_id, "polls": polls, "failures": failures}
+    extra = {"job_id": job_id, "attempt": polls, "failures": failures, "wait": interval}
     _log.log(level, "the wait goes on after poll %d failed: %s", polls, error, extra=extra)

@@ -622,7 +622,7 @@ class TestTerminal:
         shown = screen.getvalue()
         assert "error: job nowhere: the service answered 404" in shown
         assert "4 of 4 jobs ended" in shown
-        for part in ("success", f"failed\x1b[0m\x1b[2m ({DOCUMENTED_ERROR}", "JobNotFoundError"):
+        for part in ("success", DOCUMENTED_ERROR, "cancelled", "JobNotFoundError"):
             assert part in shown
         assert "\x1b[?25h" in shown, "the cursor is back"
 

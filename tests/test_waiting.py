@@ -222,7 +222,7 @@ async def test_logs_a_poll_and_the_first_failure_of_a_run(
         ("DEBUG", f"the wait goes on after poll 3 failed: {DOWN}"),
         ("DEBUG", "job a: success (poll 4)"),
     ]
-    fields = ("job_id", "polls", "job_status", "failures")
+    fields = ("job_id", "attempt", "job_status", "failures")
     assert [tuple(vars(record).get(name) for name in fields) for record in caplog.records] == [
         ("a", 1, "started", None),
         ("a", 2, None, 1),
