@@ -31,6 +31,7 @@ from moltin_jobs import Job, JobNotFoundError, JobsSession, Polling, Retry, cli
 from moltin_jobs.board import Board
 from moltin_jobs.simulator import Simulator
 
+README = (Path(__file__).parent.parent / "README.md").read_text()
 DOCUMENTED_ERROR = "No results matched the supplied filter"
 ENVIRONMENT = ("EPCC_API_BASE_URL", "EPCC_CLIENT_ID", "EPCC_CLIENT_SECRET", "EPCC_ACCESS_TOKEN")
 TERMINAL = ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES")
@@ -822,6 +823,36 @@ class TestDemo:
         assert all(job_id in result.stderr for job_id in self.IDS[:5])
 
 
+def the_readmes_commands() -> list[str]:
+    section = README.partition("## Command line")[2]
+    block = re.search(r"```sh\n(.*?)```", section, re.DOTALL)
+    assert block is not None
+    return [line.partition("#")[0].strip() for line in block[1].splitlines()]
+
+
+@pytest.mark.parametrize("line", the_readmes_commands())
+def test_a_command_of_the_readme(store: Store, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    program, command, *arguments = line.split()
+    assert program == "moltin-jobs"
+    monkeypatch.setattr(cli, "_DEMO_SECONDS", [0.01] * 5)
+    if command == "serve":
+        monkeypatch.setattr(cli, "Simulator", Interrupted)
+        arguments[arguments.index("--port") + 1] = "0"  # the one named may be taken
+    given = [store.add("a") if argument == "ID…" else argument for argument in arguments]
+    result = run(command, *given)
+    assert result.exit_code == (130 if command == "serve" else 0)
+    assert result.stdout
+
+
+class Interrupted(Simulator):
+    """Interrupts this process once it is open."""
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGINT)
+        return self
+
+
 class TestServe:
     def test_what_it_prints_opens_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with process("serve", "--port", "0") as serving:
@@ -841,12 +872,6 @@ class TestServe:
         assert result.stdout == "order-export-01\tstarted\norder-export-12\tpending\n"
 
     def test_until_interrupted(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        class Interrupted(Simulator):
-            async def __aenter__(self) -> Self:
-                await super().__aenter__()
-                asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGINT)
-                return self
-
         monkeypatch.setattr(cli, "Simulator", Interrupted)
         result = run("serve", "--port", "0")
         assert result.exit_code == 130

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -143,6 +144,14 @@ class TestPublicNames:
 
     def test_it_says_that_it_is_typed(self) -> None:
         assert (PACKAGE / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("name", ["ci.yml", "release.yml"])
+def test_a_workflow_pins_what_it_uses(name: str) -> None:
+    text = (PACKAGE.parent / ".github" / "workflows" / name).read_text("utf-8")
+    used = re.findall(r"uses: (.*)", text)
+    assert used
+    assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", one) for one in used)
 
 
 class TestImports:
