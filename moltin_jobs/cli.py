@@ -282,7 +282,7 @@ def serve(port: int) -> None:
 
     async def main() -> int:
         async with Simulator(port=port) as simulator:
-            ids = _fill(simulator, pace=20.0)
+            ids = _fill(simulator, pace=10.0)
             click.echo(f"export EPCC_API_BASE_URL={simulator.url}")
             click.echo(f"export EPCC_CLIENT_ID={simulator.client_id}")
             click.echo(f"export EPCC_CLIENT_SECRET={simulator.client_secret}")

@@ -28,7 +28,7 @@ BLOCKS = {
     for heading, text in SECTIONS.items()
     if (blocks := re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
 }
-JOB_IDS = ["974c9db4-38da-4dbf-90c2-33eed5f3e77c", "b9d4b2f0-5d0a-4b52-8c4f-1d3b0d0c9a11"]
+JOB_IDS = ["order-export-01", "order-export-02"]
 
 Main = Coroutine[Any, Any, Any]
 
