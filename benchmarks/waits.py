@@ -27,6 +27,7 @@ from benchmarks.server import BODY, running
 from benchmarks.table import show
 from moltin_jobs import JobsSession, Polling
 from moltin_jobs.decoding import Answer
+from moltin_jobs.transport import Request
 
 POLLS = 3
 MANY_POLLS = 10
@@ -49,10 +50,11 @@ async def ours(interval: float) -> AsyncIterator[Wait]:
     async with JobsSession("a-bearer-token", rate_limit=None, polling=polling) as session:
         bodies: dict[str, Body] = {}
 
-        async def get(url: Any, about: str) -> Answer:
-            return Answer(url, 200, {}, await bodies[about.removeprefix("job ")](), 0.0)
+        async def send(request: Request) -> Answer:
+            body = await bodies[request.url.name]()
+            return Answer(request.url, 200, {}, body, 0.0)
 
-        session._transport.get = get  # type: ignore[method-assign]  # noqa: SLF001 (no network)
+        session._transport.send = send  # type: ignore[method-assign]  # noqa: SLF001 (no network)
 
         async def wait(job_id: str, body: Body) -> Any:
             bodies[job_id] = body

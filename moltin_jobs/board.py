@@ -5,14 +5,16 @@ Everything that goes to stderr goes through one console, so that no line tears t
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import contextlib
 import datetime
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import attrs
 import click
 from rich.console import Group
@@ -25,6 +27,8 @@ from .models import Job, JobState
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from .session import JobsSession
 
 Outcome = Job | MoltinJobsError
 """How a wait ended; a job that failed is a `Job`."""
@@ -52,7 +56,9 @@ class _Row:
 class Board:
     """The waits for ``job_ids``, as they go."""
 
-    def __init__(self, console: Console, job_ids: Iterable[str], *, quiet: bool) -> None:
+    def __init__(
+        self, console: Console, job_ids: Iterable[str] = (), *, quiet: bool = False
+    ) -> None:
         self._console = console
         self._quiet = quiet
         self._live = console.is_terminal and not console.is_dumb_terminal and not quiet
@@ -60,10 +66,14 @@ class Board:
         self._rows = {job_id: _Row(now) for job_id in job_ids}
         self._sent: collections.deque[float] = collections.deque()
 
+    def add(self, job_id: str) -> None:
+        """Show one more."""
+        self._rows[job_id] = _Row(time.monotonic())
+
     def sent(self, job_id: str | None) -> None:
-        """Count a request: a poll of that job, or one for a token."""
+        """Count a request: a poll of that job, or another one."""
         self._sent.append(time.monotonic())
-        if job_id is not None:
+        if job_id in self._rows:
             self._rows[job_id].polls += 1
 
     def changed(self, job_id: str, job: Job) -> None:
@@ -163,3 +173,48 @@ def _duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     return str(datetime.timedelta(seconds=int(seconds)))
+
+
+def counted(board: Board) -> aiohttp.ClientSession:
+    """A session for HTTP that tells the board of each request as it leaves."""
+
+    async def sent(_session: object, _context: object, request: Any) -> None:
+        board.sent(request.url.name if request.method == "GET" else None)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_headers_sent.append(sent)
+    return aiohttp.ClientSession(trace_configs=[trace], cookie_jar=aiohttp.DummyCookieJar())
+
+
+async def follow(
+    session: JobsSession,
+    board: Board,
+    timeout: float | None,
+    report: Callable[[str, Outcome], None],
+) -> list[Outcome]:
+    """Wait for every job of the board at once, each told to ``report`` as it ends."""
+    # Every id and the timeout are checked before anything is sent.
+    watches = {job_id: session.watch_job(job_id, timeout=timeout) for job_id in board.running()}
+
+    async def watched(job_id: str) -> Outcome:
+        outcome: Outcome
+        try:
+            async for job in watches[job_id]:
+                board.changed(job_id, job)
+                outcome = job
+        except MoltinJobsError as error:
+            outcome = error
+        board.ended(job_id, outcome)
+        report(job_id, outcome)
+        return outcome
+
+    try:
+        with board.shown():
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(watched(job_id)) for job_id in watches]
+            return [task.result() for task in tasks]
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None  # a reader of stdout that went away
+    except asyncio.CancelledError:
+        board.say(f"interrupted; not ended yet: {' '.join(board.running())}", err=True)
+        raise

@@ -14,20 +14,22 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
-import aiohttp
 import attrs
 import click
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from .auth import ClientCredentials
-from .board import Board, Outcome
+from . import demo
+from .board import Board, Outcome, counted, follow
 from .errors import (
     AuthenticationError,
     ConfigurationError,
     InvalidJobIdError,
+    JobFailedError,
     JobNotFoundError,
     JobTimeoutError,
     MoltinJobsError,
@@ -35,21 +37,16 @@ from .errors import (
     one_line,
 )
 from .models import Job, JobState
-from .schedule import Polling
 from .session import JobsSession
-from .simulator import Simulator
 
 _log = logging.getLogger("moltin_jobs")
 _EXIT_CODES: list[tuple[tuple[type[MoltinJobsError], ...], int]] = [
+    ((JobFailedError,), 1),
     ((ConfigurationError, InvalidJobIdError), 2),
     ((JobTimeoutError,), 3),
     ((AuthenticationError, PermissionDeniedError), 4),
     ((JobNotFoundError,), 5),
 ]
-_DEMO_SECONDS = (0.7, 1.2, 0.9, 0.8, 1.3, 1.0, 0.9, 0.8, 1.1, 0.9, 1.0, 0.8)
-_DEMO_POLLING = Polling(initial=0.4, factor=1.1, max_interval=0.7)
-_DEMO_FAILS = 5
-_DOCUMENTED_ERROR = "No results matched the supplied filter"
 
 
 def _exit_code(outcome: Outcome) -> int:
@@ -88,51 +85,6 @@ class _ToConsole(logging.Handler):
         self._console.print(Text(self.format(record)), soft_wrap=True)
 
 
-def _counted(board: Board) -> aiohttp.ClientSession:
-    """A session for HTTP that tells the board of each request as it leaves."""
-
-    async def sent(_session: object, _context: object, request: Any) -> None:
-        board.sent(request.url.name if request.method == "GET" else None)
-
-    trace = aiohttp.TraceConfig()
-    trace.on_request_headers_sent.append(sent)
-    return aiohttp.ClientSession(trace_configs=[trace], cookie_jar=aiohttp.DummyCookieJar())
-
-
-async def _follow(
-    session: JobsSession,
-    board: Board,
-    timeout: float | None,
-    report: Callable[[str, Outcome], None],
-) -> int:
-    """Wait for every job of the board at once; return the exit code."""
-    # Every id and the timeout are checked before anything is sent.
-    watches = {job_id: session.watch_job(job_id, timeout=timeout) for job_id in board.running()}
-
-    async def follow(job_id: str) -> int:
-        outcome: Outcome
-        try:
-            async for job in watches[job_id]:
-                board.changed(job_id, job)
-                outcome = job
-        except MoltinJobsError as error:
-            outcome = error
-        board.ended(job_id, outcome)
-        report(job_id, outcome)
-        return _exit_code(outcome)
-
-    try:
-        with board.shown():
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(follow(job_id)) for job_id in watches]
-            return max(task.result() for task in tasks)
-    except ExceptionGroup as failed:
-        raise failed.exceptions[0] from None  # a reader of stdout that went away
-    except asyncio.CancelledError:
-        board.say(f"interrupted; not ended yet: {' '.join(board.running())}", err=True)
-        raise
-
-
 def _run(main: Coroutine[Any, Any, int]) -> None:
     try:
         code = asyncio.run(main)
@@ -164,6 +116,9 @@ def _session(base_url: str | None, **settings: Any) -> JobsSession:
 _job_ids = click.argument("job_ids", nargs=-1, required=True, metavar="ID…", callback=_ids)
 _base_url = click.option("--base-url", help="The API's address.  [env: EPCC_API_BASE_URL]")
 _as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+_filter = click.option("--filter", "filter_", help="Which orders, in the service's own words.")
+_file = click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
+_quiet = click.option("-q", "--quiet", is_flag=True, help="No progress, no warnings.")
 _verbose = click.option("-v", "--verbose", is_flag=True, help="Log every poll to stderr.")
 
 
@@ -171,12 +126,11 @@ _verbose = click.option("-v", "--verbose", is_flag=True, help="Log every poll to
 @click.version_option(package_name="moltin-jobs")
 @click.pass_context
 def commands(context: click.Context) -> None:
-    """Look up and wait for the Jobs of Elastic Path Commerce.
+    """Look up, wait for and export by the Jobs of Elastic Path Commerce.
 
-    The credentials come from the environment: EPCC_CLIENT_ID with EPCC_CLIENT_SECRET, or
+    Credentials come from the environment: EPCC_CLIENT_ID with EPCC_CLIENT_SECRET, or
     EPCC_ACCESS_TOKEN. Exit codes: 0 all succeeded, 1 a job failed, 2 usage or configuration,
     3 timed out, 4 authentication, 5 not found, 6 network or service, 130 interrupted.
-
     Example: moltin-jobs wait --timeout 600 974c9db4-38da-4dbf-90c2-33eed5f3e77c
     """
     context.obj = console = Console(stderr=True)
@@ -217,7 +171,7 @@ def get(*, job_ids: list[str], base_url: str | None, as_json: bool, verbose: boo
 @commands.command()
 @_job_ids
 @click.option("--timeout", type=float, help="Seconds to wait for each job at most.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress, no warnings.")
+@_quiet
 @_base_url
 @_as_json
 @_verbose
@@ -243,27 +197,143 @@ def wait(
 
     async def main() -> int:
         board = Board(console, job_ids, quiet=quiet)
-        async with _counted(board) as http, _session(base_url, http=http) as session:
-            return await _follow(
+        async with counted(board) as http, _session(base_url, http=http) as session:
+            outcomes = await follow(
                 session,
                 board,
                 timeout,
                 lambda job_id, outcome: _report(job_id, outcome, as_json, board.say),
             )
+        return max(map(_exit_code, outcomes))
 
     _run(main())
 
 
-def _fill(simulator: Simulator, *, pace: float = 1.0) -> list[str]:
-    """A dozen jobs, one of which will fail as the documents show."""
-    return [
-        simulator.add_job(
-            f"order-export-{number:02}",
-            duration=seconds * pace,
-            error=_DOCUMENTED_ERROR if number == _DEMO_FAILS else None,
-        )
-        for number, seconds in enumerate(_DEMO_SECONDS, start=1)
-    ]
+@commands.command()
+@click.option("--type", "job_type", default="order_export", show_default=True)
+@_filter
+@_base_url
+@_as_json
+@_verbose
+def create(
+    *, job_type: str, filter_: str | None, base_url: str | None, as_json: bool, verbose: bool
+) -> None:
+    """Create a job, and print its id and status.
+
+    Example: moltin-jobs create --filter 'gt(created_at,2018-09-01)'
+    """
+    _log.setLevel(logging.DEBUG if verbose else logging.WARNING)
+
+    async def main() -> int:
+        async with _session(base_url) as session:
+            job = await session.create_job(job_type, filter=filter_)
+        _report(job.id, job, as_json, click.echo)
+        return 0
+
+    _run(main())
+
+
+@commands.command("list")
+@_base_url
+@_as_json
+@_verbose
+def list_(*, base_url: str | None, as_json: bool, verbose: bool) -> None:
+    """List the jobs of the store: id, status, and the error or the file.
+
+    Example: moltin-jobs list --json
+    """
+    _log.setLevel(logging.DEBUG if verbose else logging.WARNING)
+
+    async def main() -> int:
+        async with _session(base_url) as session:
+            for job in await session.list_jobs():
+                _report(job.id, job, as_json, click.echo)
+        return 0
+
+    _run(main())
+
+
+@commands.command()
+@click.argument("job_id", metavar="ID")
+@_file
+@_quiet
+@_base_url
+@_verbose
+@click.pass_obj
+def download(
+    console: Console, *, job_id: str, file: Path, quiet: bool, base_url: str | None, verbose: bool
+) -> None:
+    """Save the file of a job that has succeeded.
+
+    It appears under its name once it is whole. Example: moltin-jobs download ID orders.csv
+    """
+    _log.setLevel(logging.DEBUG if verbose else logging.WARNING)
+
+    async def main() -> int:
+        async with _session(base_url) as session:
+            await _save(session, job_id, file, console, quiet=quiet)
+        click.echo(f"{job_id}\t{file}")
+        return 0
+
+    _run(main())
+
+
+@commands.command()
+@_file
+@_filter
+@click.option("--timeout", type=float, help="Seconds to wait for the job at most.")
+@_quiet
+@_base_url
+@_verbose
+@click.pass_obj
+def export(
+    console: Console,
+    *,
+    file: Path,
+    filter_: str | None,
+    timeout: float | None,
+    quiet: bool,
+    base_url: str | None,
+    verbose: bool,
+) -> None:
+    """Export orders: create the job, wait for it, save its file.
+
+    Example: moltin-jobs export --timeout 3600 orders.csv
+    """
+    _log.setLevel(logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING)
+
+    async def main() -> int:
+        board = Board(console, quiet=quiet)
+        async with counted(board) as http, _session(base_url, http=http) as session:
+            job = await session.create_job(filter=filter_)
+            board.add(job.id)
+            (outcome,) = await follow(session, board, timeout, lambda _id, _outcome: None)
+            if code := _exit_code(outcome):
+                _report(job.id, outcome, as_json=False, say=board.say)
+                return code
+            await _save(session, job.id, file, console, quiet=quiet)
+        click.echo(f"{job.id}\t{file}")
+        return 0
+
+    _run(main())
+
+
+async def _save(
+    session: JobsSession, job_id: str, file: Path, console: Console, *, quiet: bool
+) -> None:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bars:
+        bar = bars.add_task(file.name, total=None)
+        try:
+            await session.download(
+                job_id,
+                file,
+                progress=lambda received, length: bars.update(
+                    bar, completed=received, total=length
+                ),
+            )
+        except OSError as error:
+            raise ConfigurationError(f"{file}: {error.strerror}") from None
 
 
 @commands.command()
@@ -279,46 +349,19 @@ def serve(port: int) -> None:
 
     Example: moltin-jobs serve --port 8000
     """
-
-    async def main() -> int:
-        async with Simulator(port=port) as simulator:
-            ids = _fill(simulator, pace=10.0)
-            click.echo(f"export EPCC_API_BASE_URL={simulator.url}")
-            click.echo(f"export EPCC_CLIENT_ID={simulator.client_id}")
-            click.echo(f"export EPCC_CLIENT_SECRET={simulator.client_secret}")
-            click.echo(f"serving the jobs {' '.join(ids)}; Ctrl-C ends it", err=True)
-            return await asyncio.Event().wait()  # for ever
-
     try:
-        _run(main())
+        _run(demo.serve(port))
     except OSError as error:
         if error.errno not in (errno.EADDRINUSE, errno.EACCES):
             raise
         raise click.BadParameter(os.strerror(error.errno), param_hint="--port") from None
 
 
-@commands.command()
+@commands.command("demo")
 @click.pass_obj
-def demo(console: Console) -> None:
+def demo_(console: Console) -> None:
     """Watch a dozen jobs run on a simulated service: some ten seconds, no account needed.
 
     Example: moltin-jobs demo
     """
-
-    async def main() -> int:
-        async with Simulator() as simulator:
-            board = Board(console, _fill(simulator), quiet=False)
-            credentials = ClientCredentials(simulator.client_id, simulator.client_secret)
-            async with (
-                _counted(board) as http,
-                JobsSession(
-                    credentials, base_url=simulator.url, polling=_DEMO_POLLING, http=http
-                ) as session,
-            ):
-                await _follow(session, board, None, lambda _job_id, _outcome: None)
-            jobs, requests = len(_DEMO_SECONDS), len(simulator.requests)
-        click.echo(f"\n{jobs} jobs waited for at once, in {requests} requests:\n")
-        Console().print(board.result())
-        return 0
-
-    _run(main())
+    _run(demo.demo(console))

@@ -22,6 +22,7 @@ from .errors import (
     PermissionDeniedError,
     RateLimitError,
     ServerError,
+    doubtful,
     one_line,
 )
 from .models import Job
@@ -29,6 +30,8 @@ from .schedule import parse_retry_after
 
 MAX_BODY = 1 << 20
 """Bytes after decompression; a job is a few hundred."""
+MAX_LIST_BODY = 1 << 24
+"""The same of a list of jobs; of these it has room for tens of thousands."""
 _MOST_DIGITS = 400  # more than a float can take; int() itself refuses 4,300, in other words
 _LONGEST_LIFETIME = 1e9  # a token's, in seconds: something that can be added to a clock
 _JSON_SPACE = " \t\n\r"  # RFC 8259; str.strip alone takes more
@@ -37,7 +40,7 @@ _MAX_ERROR_DEPTH = 32  # an error has to pickle, and pickle is recursive
 
 @attrs.frozen
 class Answer:
-    """One answer as it came: of the body at most one byte more than `MAX_BODY`."""
+    """One answer as it came: of the body at most one byte more than ``max_body``."""
 
     url: object
     """The address that was asked, as something whose ``str`` shows it."""
@@ -46,6 +49,17 @@ class Answer:
     body: bytes = attrs.field(repr=False)
     now: float
     """When it came, in seconds since the epoch: what a ``Retry-After`` date is compared with."""
+    max_body: int = attrs.field(default=MAX_BODY, repr=False)
+
+
+@attrs.frozen
+class Listing:
+    """The jobs of a list that can be read, and what is wrong with the others."""
+
+    jobs: list[Job]
+    problems: list[str]
+    size: int
+    """Of the body, in bytes."""
 
 
 def decode_job(answer: Answer, job_id: str) -> Job:
@@ -58,14 +72,71 @@ def decode_job(answer: Answer, job_id: str) -> Job:
     if not 200 <= answer.status <= 299:
         raise _api_error(answer, about, job_id)
     try:
-        job = _job(_load(answer.body))
+        job = _job(_data(_load(answer)))
         if job.id != job_id and job.id.lower() != job_id.lower():
             raise ValueError(f"it describes another job, {one_line(job.id)}")  # noqa: TRY301 (one way out)
     except ValueError as problem:
-        raise InvalidResponseError(
-            about, str(problem), status=answer.status, body=answer.body
-        ) from None
+        raise _invalid(about, problem, answer) from None
     return job
+
+
+def decode_created(answer: Answer) -> Job:
+    """The job that was created: ``data``, or the one that the list there holds.
+
+    Raises what `decode_job` raises; the error says so where the job may exist nevertheless.
+    """
+    about = "the creation of a job"
+    if not 200 <= answer.status <= 299:
+        error = _api_error(answer, about, None)
+        raise doubtful(error) if error.temporary and answer.status != 429 else error
+    try:
+        data = _data(_load(answer))
+        return _job(data[0] if isinstance(data, list) and len(data) == 1 else data)
+    except ValueError as problem:
+        raise doubtful(_invalid(about, problem, answer)) from None
+
+
+def decode_list(answer: Answer) -> Listing:
+    """Every job of the list that can be read; raises what `decode_job` raises."""
+    about = "the list of jobs"
+    if not 200 <= answer.status <= 299:
+        raise _api_error(answer, about, None)
+    listing = Listing([], [], len(answer.body))
+    try:
+        data = _data(_load(answer))
+        if not isinstance(data, list):
+            raise ValueError("its data is no list")  # noqa: TRY301, TRY004 (one way out)
+    except ValueError as problem:
+        raise _invalid(about, problem, answer) from None
+    for number, one in enumerate(data, 1):
+        try:
+            listing.jobs.append(_job(one))
+        except ValueError as problem:
+            listing.problems.append(f"number {number}: {problem}")
+    return listing
+
+
+def decode_file(answer: Answer, job_id: str) -> str:
+    """The address of a job's file: ``href``, in ``data`` or bare."""
+    about = f"the file of job {job_id}"
+    if not 200 <= answer.status <= 299:
+        raise _api_error(answer, about, job_id)
+    try:
+        document = _load(answer)
+        data = _data(document)
+        href = (data if isinstance(data, dict) else document).get("href")
+        if not isinstance(href, str) or not href:
+            raise ValueError("it names no file: has the job ended?")  # noqa: TRY301 (one way out)
+    except (ValueError, AttributeError) as problem:
+        told = problem if isinstance(problem, ValueError) else "it is no object"
+        raise _invalid(about, told, answer) from None
+    return href
+
+
+def file_error(status: int, about: str) -> APIError:
+    """What a status of the host that holds a file means."""
+    kind = ServerError if 500 <= status <= 599 else APIError
+    return kind(status, about, advice="Its address may be outdated: ask for the file again.")
 
 
 def decode_token(answer: Answer) -> tuple[str, float | None]:
@@ -85,7 +156,7 @@ def decode_token(answer: Answer) -> tuple[str, float | None]:
     if not 200 <= answer.status <= 299:
         raise _api_error(attrs.evolve(answer, body=b""), about, None)
     try:
-        return _token(_load(answer.body))
+        return _token(_load(answer))
     except ValueError as error:
         problem = str(error)
     # Out here, since the frames of what is raised in there hold the token.
@@ -119,11 +190,11 @@ _decoder = json.JSONDecoder(
 )
 
 
-def _load(body: bytes) -> Any:
-    if len(body) > MAX_BODY:
-        raise ValueError(f"its body is longer than {MAX_BODY} bytes")
+def _load(answer: Answer) -> Any:
+    if len(answer.body) > answer.max_body:
+        raise ValueError(f"its body is longer than {answer.max_body} bytes")
     try:
-        text = body.decode().strip(_JSON_SPACE)
+        text = answer.body.decode().strip(_JSON_SPACE)
         if not text:
             raise ValueError("its body is empty")
         value, end = _decoder.raw_decode(text)
@@ -190,8 +261,11 @@ def _token(document: Any) -> tuple[str, float | None]:
 _ABSENT = dict.fromkeys(("created_at", "updated_at", "self_url", "file_url"))
 
 
-def _job(document: object) -> Job:
-    data = document.get("data") if isinstance(document, dict) else None
+def _data(document: object) -> Any:
+    return document.get("data") if isinstance(document, dict) else None
+
+
+def _job(data: Any) -> Job:
     if not isinstance(data, dict):
         data = {}
     times, links, link = data.get("timestamps"), data.get("links"), data.get("link")
@@ -216,9 +290,13 @@ _CLASSES: dict[int, type[APIError]] = {
 }
 
 
+def _invalid(about: str, problem: object, answer: Answer) -> InvalidResponseError:
+    return InvalidResponseError(about, str(problem), status=answer.status, body=answer.body)
+
+
 def _api_error(answer: Answer, about: str, job_id: str | None) -> APIError:
     status = answer.status
-    errors = _errors(answer.body)
+    errors = _errors(answer)
     named = errors[0].get("request_id") if errors else None
     facts: dict[str, Any] = {
         "errors": errors,
@@ -239,10 +317,10 @@ def _api_error(answer: Answer, about: str, job_id: str | None) -> APIError:
     return kind(status, about, **facts)
 
 
-def _errors(body: bytes) -> tuple[dict[str, Any], ...]:
+def _errors(answer: Answer) -> tuple[dict[str, Any], ...]:
     """The error objects in ``{"errors": […]}``, or the one that came without any list around."""
     try:
-        document = _load(body)
+        document = _load(answer)
     except ValueError:
         return ()
     match document:

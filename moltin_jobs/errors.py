@@ -22,10 +22,13 @@ another event loop, ``TypeError`` for an argument that a type checker would have
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from .models import Job
 
+E = TypeVar("E", bound=Exception)
+
+MAY_EXIST = "The job may exist all the same: look with list_jobs() before you create it again."
 _TEXT_LIMIT = 500
 _SHOWN_LIMIT = 100
 
@@ -42,6 +45,14 @@ def shown(value: object) -> str:
         return one_line(repr(value[:_SHOWN_LIMIT] if isinstance(value, str) else value))
     except Exception:  # noqa: BLE001 (a foreign repr may raise anything)
         return f"a {type(value).__name__}"
+
+
+def doubtful(error: E) -> E:
+    """``error``, of a request that creates a job, saying that it may have been carried out."""
+    error.args = (f"{error} {MAY_EXIST}",)
+    if isinstance(error, MoltinJobsError):
+        error.temporary = False
+    return error
 
 
 class MoltinJobsError(Exception):
@@ -114,13 +125,14 @@ class JobTimeoutError(MoltinJobsError, TimeoutError):
         job: Job | None,
         polls: int,
         last_error: MoltinJobsError | None,
+        undone: str = "did not end",
+        advice: str = "It may still be running: wait for it again, or with a longer timeout.",
     ) -> None:
         seen = "never seen" if job is None else f"last seen {one_line(job.status)!r}"
         count = "1 poll" if polls == 1 else f"{polls} polls"
         trouble = "" if last_error is None else f" (last trouble: {last_error})"
         super().__init__(
-            f"job {job_id} did not end within {timeout:g} s: {seen} in {count}{trouble}. "
-            f"It may still be running: wait for it again, or with a longer timeout."
+            f"job {job_id} {undone} within {timeout:g} s: {seen} in {count}{trouble}. {advice}"
         )
         self.job_id = job_id
         self.timeout = timeout

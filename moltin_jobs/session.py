@@ -5,29 +5,42 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import re
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from .auth import Auth, ClientCredentials
-from .decoding import decode_job
+from .decoding import (
+    MAX_LIST_BODY,
+    Listing,
+    decode_created,
+    decode_file,
+    decode_job,
+    decode_list,
+)
 from .errors import (
+    MAY_EXIST,
     ConfigurationError,
     InvalidJobIdError,
     JobCancelledError,
     JobFailedError,
+    JobTimeoutError,
     MoltinJobsError,
     RateLimitError,
     one_line,
     shown,
 )
+from .files import Progress, save
 from .models import Job, JobState
 from .pacing import Limiter, Pacer
 from .schedule import LONGEST_PAUSE, Polling, Retry, check_seconds
 from .scope import Scope, Scopes, closed
+from .sharing import Listed, Lookups, PollWith
 from .transport import Transport
 from .waiting import watch
 
@@ -65,8 +78,10 @@ class JobsSession:
     ``base_url`` is https, or http to loopback. ``rate_limit``: requests in any one second of
     everything that this session sends, an int from 1, ``None``, or a `Limiter`; the smallest
     limit that the service documents is 25 a second for a store. ``request_timeout``: seconds for
-    one attempt, headers and body, not counting any queue. ``http``: a session of the caller's,
-    used but never closed. ``headers`` are sent with each request.
+    one attempt, headers and body, not counting any queue. ``poll_with``: what waits ask
+    for, each its job by ``"id"``, or one ``"list"`` for all and by id what that does not name, or
+    ``"auto"``, the list while it names most of them in at most 1 MiB. ``http``: a session of the
+    caller's, used but never closed. ``headers`` are sent with each request.
 
     A session belongs to the event loop it is first used in; it is opened by ``async with`` or
     the first request. Raises `ConfigurationError` for a setting that cannot work.
@@ -81,6 +96,7 @@ class JobsSession:
         request_timeout: float = 10.0,
         retry: Retry = Retry(),  # noqa: B008 (frozen)
         polling: Polling = Polling(),  # noqa: B008 (frozen)
+        poll_with: PollWith = "id",
         http: aiohttp.ClientSession | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
@@ -96,6 +112,7 @@ class JobsSession:
             http=http,
             headers=headers,
         )
+        self._lookups = Lookups(_poll_with(poll_with), self._asking, self._ask_listed)
         self._unknown_spellings: set[str] = set()
 
     @classmethod
@@ -139,23 +156,8 @@ class JobsSession:
         A job that failed is returned like any other. Raises `InvalidJobIdError`,
         `JobNotFoundError` and what else the tree holds for one request.
         """
-        fetch = self._fetch(_checked_id(job_id))
-        waits: Iterator[float] | None = None
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                return await fetch()
-            except MoltinJobsError as error:
-                if not error.temporary or _asks_too_long(error):
-                    raise
-                waits = waits or self._retry.intervals()
-                wait = next(waits, None)
-                if wait is None:
-                    raise
-                extra = {"job_id": str(job_id), "attempt": attempt, "wait": wait}
-                _log.warning("tried again in %.1f s: %s", wait, error, extra=extra)
-            await self._sleep(wait)
+        text = _checked_id(job_id)
+        return await self._retried(self._asking(text), text)
 
     @overload
     async def get_jobs(
@@ -240,24 +242,185 @@ class JobsSession:
         """
         text = _checked_id(job_id)
         _check_wait(timeout, polling)
-        return watch(text, self._fetch(text), self._sleep, polling or self._polling, timeout)
+        return watch(text, self._lookups.of(text), self._sleep, polling or self._polling, timeout)
+
+    async def create_job(
+        self,
+        job_type: str = "order_export",
+        *,
+        filter: str | None = None,  # noqa: A002 (the service's word)
+    ) -> Job:
+        """Create a job; by default one that exports orders.
+
+        ``filter``, in the service's own words, chooses the orders, for example
+        ``gt(created_at,2018-09-01):lt(created_at,2018-10-01)``. Tried again within `Retry` only
+        where the job certainly was not created (no connection, 401, 429). Where it may have been,
+        the error says so, and is not ``temporary``.
+        """
+        _check_text("job_type", job_type)
+        document = {"type": "job", "job_type": job_type}
+        if filter is not None:
+            _check_text("filter", filter)
+            document["filter"] = filter
+        request = self._transport.request(
+            "/v2/jobs", "the creation of a job", method="POST", json={"data": document}
+        )
+
+        async def create() -> Job:
+            return self._noted(decode_created(await self._transport.send(request)))
+
+        return await self._retried(create, None)
+
+    async def list_jobs(self) -> list[Job]:
+        """Every job of the store that the service lists and that can be read.
+
+        One that cannot be read is told by a WARNING in the log. A job expires a week after its
+        creation. The service documents no paging; a list is at most 16 MiB.
+        """
+        listing = await self._retried(self._ask_list, None)
+        for problem in listing.problems:
+            _log.warning("a job of the list cannot be read: %s", problem)
+        return listing.jobs
+
+    async def get_job_file(self, job_id: JobId) -> str:
+        """The address of the file of a job that has succeeded: public, so keep it to yourself.
+
+        Raises what `get_job` raises; `InvalidResponseError` where there is no file (yet).
+        """
+        text = _checked_id(job_id)
+        return await self._retried(self._asking_file(text), text)
+
+    async def download(
+        self,
+        job: Job | JobId,
+        destination: str | os.PathLike[str],
+        *,
+        progress: Progress | None = None,
+        max_bytes: int | None = None,
+    ) -> Path:
+        """Save the file of a job as ``destination``, whole or not at all, and return its path.
+
+        It is on another host, which is asked without the token. ``progress(received, length)`` is
+        called as bytes come; ``length`` is ``None`` if it is not known. Raises what
+        `get_job_file` raises, `TransportError` for a file that stays cut or is larger than
+        ``max_bytes``, and ``OSError`` of the disk.
+        """
+        text = _checked_id(job.id if isinstance(job, Job) else job)
+        path = Path(destination)
+        about = f"the file of job {text}"
+        ask = self._asking_file(text)
+
+        async def get() -> Path:
+            address = await ask()
+            with Scope(self._scopes):
+                async with self._transport.file(address, about) as (chunks, length):
+                    await save(
+                        chunks, length, path, about=about, progress=progress, max_bytes=max_bytes
+                    )
+                return path
+            raise closed()
+
+        return await self._retried(get, text)
+
+    async def export_orders(
+        self,
+        filter: str | None = None,  # noqa: A002 (the service's word)
+        *,
+        destination: str | os.PathLike[str] | None = None,
+        timeout: float | None = None,
+        progress: Progress | None = None,
+    ) -> Job:
+        """Create a job that exports orders, wait for it, and save its file if a place is given.
+
+        ``timeout``, in seconds, bounds all of it. Returns the finished job. Raises what
+        `create_job`, `wait_for_job` and `download` raise.
+        """
+        _check_wait(timeout, None)
+        loop = asyncio.get_running_loop()
+        deadline = math.inf if timeout is None else loop.time() + timeout
+        job: Job | None = None
+
+        async def in_time(call: Awaitable[T], undone: str, advice: str) -> T:
+            try:
+                async with asyncio.timeout_at(deadline) as scope:
+                    return await call
+            except TimeoutError:
+                if timeout is None or not scope.expired():
+                    raise
+            raise JobTimeoutError(
+                job.id if job else "of this export",
+                timeout=timeout,
+                job=job,
+                polls=0,
+                last_error=None,
+                undone=undone,
+                advice=advice,
+            )
+
+        job = await in_time(self.create_job(filter=filter), "was not created", MAY_EXIST)
+        left = None if timeout is None else max(deadline - loop.time(), 0.001)
+        job = await self.wait_for_job(job.id, timeout=left)
+        if destination is not None:
+            saving = self.download(job, destination, progress=progress)
+            await in_time(saving, "was not saved", "Its file is still there: call download().")
+        return job
 
     async def _sleep(self, seconds: float) -> None:
         with Scope(self._scopes):
             return await asyncio.sleep(seconds)
         raise closed()
 
-    def _fetch(self, job_id: str) -> Callable[[], Awaitable[Job]]:
-        url = self._transport.url(f"/v2/jobs/{job_id}")
-        about = f"job {job_id}"
+    async def _retried(self, call: Callable[[], Awaitable[T]], job_id: str | None) -> T:
+        """Call, again within `Retry` where the cause of a failure may pass."""
+        waits: Iterator[float] | None = None
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await call()
+            except MoltinJobsError as error:
+                if not error.temporary or _asks_too_long(error):
+                    raise
+                waits = waits or self._retry.intervals()
+                wait = next(waits, None)
+                if wait is None:
+                    raise
+                extra = {"job_id": job_id, "attempt": attempt, "wait": wait}
+                _log.warning("tried again in %.1f s: %s", wait, error, extra=extra)
+            await self._sleep(wait)
 
-        async def fetch() -> Job:
-            job = decode_job(await self._transport.get(url, about), job_id)
-            if job.state is JobState.UNKNOWN:
-                self._warn_of_spelling(job)
-            return job
+    def _asking(self, job_id: str) -> Callable[[], Awaitable[Job]]:
+        request = self._transport.request(f"/v2/jobs/{job_id}", f"job {job_id}")
 
-        return fetch
+        async def ask() -> Job:
+            return self._noted(decode_job(await self._transport.send(request), job_id))
+
+        return ask
+
+    def _asking_file(self, job_id: str) -> Callable[[], Awaitable[str]]:
+        path, about = f"/v2/jobs/{job_id}/file", f"the file of job {job_id}"
+        request = self._transport.request(path, about)
+
+        async def ask() -> str:
+            return decode_file(await self._transport.send(request), job_id)
+
+        return ask
+
+    async def _ask_list(self) -> Listing:
+        request = self._transport.request("/v2/jobs", "the list of jobs", max_body=MAX_LIST_BODY)
+        listing = decode_list(await self._transport.send(request))
+        for job in listing.jobs:
+            self._noted(job)
+        return listing
+
+    async def _ask_listed(self) -> Listed:
+        listing = await self._ask_list()
+        return Listed({job.id.lower(): job for job in listing.jobs}, listing.size)
+
+    def _noted(self, job: Job) -> Job:
+        if job.state is JobState.UNKNOWN:
+            self._warn_of_spelling(job)
+        return job
 
     def _warn_of_spelling(self, job: Job) -> None:
         known = self._unknown_spellings
@@ -306,6 +469,17 @@ async def _all(
 
 def _asks_too_long(error: MoltinJobsError) -> bool:
     return isinstance(error, RateLimitError) and (error.retry_after or 0) > LONGEST_PAUSE
+
+
+def _poll_with(value: PollWith) -> PollWith:
+    if value not in ("id", "list", "auto"):
+        raise ConfigurationError(f"poll_with must be 'id', 'list' or 'auto', not {shown(value)}")
+    return value
+
+
+def _check_text(name: str, value: object) -> None:
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise ConfigurationError(f"{name} must be a non-empty printable str, not {shown(value)}")
 
 
 def _check_wait(timeout: object, polling: object) -> None:

@@ -12,6 +12,7 @@ import datetime
 import http
 import math
 import random
+import re
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,8 @@ _NOT_FOUND = {
     "status": 404,
     "detail": "The resource you are requesting does not exist",
 }
+_PATH = re.compile(r"/v2/jobs(?:/(?P<job_id>[^/]+)(?P<file>/file)?)?")
+_OF_ALL = ("GET", "POST")
 _RAW_FAULTS = ("reset", "hang", "truncate", "garbage")
 _STATUSES = frozenset(int(status) for status in http.HTTPStatus)
 _CHAOS: tuple[Any, ...] = ("reset", "truncate", "garbage", "html", 500, 503, 429)
@@ -73,14 +76,17 @@ class _Job:
     starts: float
     ends: float
     script: Sequence[str] | None
+    file: bytes
     polls: int = 0
 
-    def now(self, now: float, spellings: Sequence[str]) -> tuple[str, float | None]:
+    def now(
+        self, now: float, spellings: Sequence[str], *, polled: bool
+    ) -> tuple[str, float | None]:
         """The status, and when it last changed (``None``: never)."""
         pending, running, success, failed = spellings
         if self.script is not None:
             step = min(self.polls, len(self.script) - 1)
-            self.polls += 1
+            self.polls += polled
             return self.script[step], now if step else None
         if now < self.starts:
             return pending, None
@@ -92,12 +98,14 @@ class _Job:
 class Simulator:
     """A store's Jobs API on 127.0.0.1, from ``async with`` until its end.
 
+    Files are served from another port, and refused to whoever sends a token along.
+
     ``port`` 0 takes a free one. ``token`` never expires; those issued for ``client_id`` and
     ``client_secret`` live ``token_lifetime`` seconds (documented: an hour). ``rate_limit`` is the
     number of requests in any one second (documented for a development store: 25), ``None`` for
     no limit. ``dialect`` chooses the spelling of statuses, ``not_found`` the shape of a 404.
     ``latency`` is slept before each answer, in seconds. ``chaos`` is the part of the requests for
-    jobs that is spoiled, 0 to 1, by ``seed``.
+    jobs that is spoiled, 0 to 1, by ``seed``. Jobs created over HTTP run ``creation_seconds``.
     """
 
     def __init__(
@@ -114,6 +122,7 @@ class Simulator:
         latency: float = 0.0,
         chaos: float = 0.0,
         seed: int = 0,
+        creation_seconds: float | None = None,
     ) -> None:
         if dialect not in _SPELLINGS:
             raise ValueError(f"dialect must be 'current' or 'older', not {dialect!r}")
@@ -131,7 +140,9 @@ class Simulator:
         self.url = ""
         """Where it is, once it is open."""
         self.requests: list[Request] = []
-        """What was asked, in the order of arrival."""
+        """What was asked, in the order of arrival; of files, nothing."""
+        self.files_url = ""
+        """Where the files are, once it is open."""
         self._port = port
         self._dialect = dialect
         self._not_found = not_found
@@ -139,6 +150,7 @@ class Simulator:
         self._token_lifetime = token_lifetime
         self._latency = latency
         self._chaos = chaos
+        self._creation_seconds = creation_seconds
         self._random = random.Random(seed)  # noqa: S311 (to be repeated, not to be secret)
         self._jobs: dict[str, _Job] = {}
         self._queue_free_at = -math.inf
@@ -157,10 +169,17 @@ class Simulator:
         )
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        files = web.Application()
+        files.router.add_get("/files/{job_id}.csv", self._file)
+        self._files_runner = web.AppRunner(files, access_log=None, shutdown_timeout=0.1)
+        await self._files_runner.setup()
+        await web.TCPSite(self._files_runner, "127.0.0.1", 0).start()
+        self.url = _address(self._runner)
+        self.files_url = f"{_address(self._files_runner)}/files"
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self._files_runner.cleanup()
         await self._runner.cleanup()
 
     def add_job(
@@ -171,12 +190,14 @@ class Simulator:
         duration: float | None = None,
         error: str | None = None,
         job_type: str = "order_export",
+        file: bytes | None = None,
     ) -> str:
         """Create a job and return its id, by default a new UUID.
 
-        With ``statuses`` it shows one at each poll, and the last for ever. Without, it takes its
-        turn in the queue, runs for ``duration`` seconds (by default 1 to 60), and then fails if an
-        ``error`` is given.
+        With ``statuses`` it shows one at each poll, by its id or in a list, and the last for ever.
+        Without, it takes its turn in the queue, runs for ``duration`` seconds (by default 1 to
+        60), and then fails if an ``error`` is given. ``file`` is what it exports, by
+        default a CSV of 200 orders.
         """
         job_id = job_id or str(uuid.UUID(int=self._random.getrandbits(128), version=4))
         if job_id in self._jobs:
@@ -190,7 +211,8 @@ class Simulator:
                 raise ValueError(f"duration must be a number of seconds from 0, not {duration!r}")
             starts = max(now, self._queue_free_at)
             self._queue_free_at = ends = starts + runs
-        self._jobs[job_id] = _Job(job_id, job_type, error, now, starts, ends, statuses)
+        file = _csv(job_id) if file is None else file
+        self._jobs[job_id] = _Job(job_id, job_type, error, now, starts, ends, statuses, file)
         return job_id
 
     def spoil(self, *faults: AnyFault, job_id: str | None = None) -> None:
@@ -207,16 +229,18 @@ class Simulator:
         self._tokens.clear()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        parts = request.path.split("/")
-        job_id = parts[3] if parts[:3] == ["", "v2", "jobs"] and len(parts) == 4 else None
+        found = _PATH.fullmatch(request.path)
+        job_id = found and found["job_id"]
         number = len(self.requests)
         self.requests.append(Request(_now(), request.method, request.path, job_id, None))
-        response = await self._answer(request, job_id)
+        response = await self._answer(request, found)
         if request.transport is not None and not request.transport.is_closing():
             self.requests[number] = attrs.evolve(self.requests[number], status=response.status)
         return response
 
-    async def _answer(self, request: web.Request, job_id: str | None) -> web.StreamResponse:
+    async def _answer(
+        self, request: web.Request, found: re.Match[str] | None
+    ) -> web.StreamResponse:
         limited = self._over_limit()
         if self._latency:
             await asyncio.sleep(self._latency)
@@ -226,11 +250,18 @@ class Simulator:
             return self._issue(await request.post())
         if not self._authorized(request.headers.get("Authorization", "")):
             return _json(401, _errors(status=401, title="Unable to validate access token"))
-        if job_id is None or request.method != "GET":
+        return await self._serve(request, found)
+
+    async def _serve(self, request: web.Request, found: re.Match[str] | None) -> web.StreamResponse:
+        if found is None or request.method not in (("GET",) if found["job_id"] else _OF_ALL):
             return self._error(404)
-        if (fault := self._next_fault(job_id)) is not None:
+        if (fault := self._next_fault(found["job_id"])) is not None:
             return await self._spoiled(request, fault)
-        return self._show(job_id)
+        if found["file"]:
+            return self._locate(found["job_id"])
+        if found["job_id"]:
+            return self._show(found["job_id"])
+        return self._list() if request.method == "GET" else await self._create(request)
 
     def _over_limit(self) -> bool:
         now = _now()
@@ -264,8 +295,8 @@ class Simulator:
             },
         )
 
-    def _next_fault(self, job_id: str) -> AnyFault | None:
-        for key in (job_id, None):
+    def _next_fault(self, job_id: str | None) -> AnyFault | None:
+        for key in dict.fromkeys((job_id, None)):
             if faults := self._faults.get(key):
                 return faults.popleft()
         if self._random.random() < self._chaos:
@@ -306,19 +337,58 @@ class Simulator:
             }
         return _json(status, _errors(**facts))
 
-    def _show(self, job_id: str) -> web.Response:
+    def _existing(self, job_id: str) -> _Job | None:
         job = self._jobs.get(job_id)
-        now = _now()
-        if job is None or now - job.created > _WEEK:
+        return None if job is None or _now() - job.created > _WEEK else job
+
+    def _show(self, job_id: str) -> web.Response:
+        job = self._existing(job_id)
+        return (
+            self._error(404) if job is None else _json(200, {"data": self._data(job, polled=True)})
+        )
+
+    def _list(self) -> web.Response:
+        jobs = [job for job in map(self._existing, self._jobs) if job is not None]
+        return _json(200, {"data": [self._data(job, polled=True) for job in jobs]})
+
+    async def _create(self, request: web.Request) -> web.Response:
+        try:
+            data = (await request.json())["data"]
+            job_type, chosen = str(data["job_type"]), data.get("filter")
+            if data["type"] != "job" or not isinstance(chosen, str | None):
+                raise ValueError  # noqa: TRY301 (one way out)
+        except (ValueError, LookupError, TypeError, AttributeError):
+            return self._error(400)
+        job = self._jobs[self.add_job(job_type=job_type, duration=self._creation_seconds)]
+        if self._dialect == "current":
+            return _json(202, {"data": [self._data(job)]})
+        return _json(201, {"data": self._data(job)})
+
+    def _locate(self, job_id: str) -> web.Response:
+        job = self._existing(job_id)
+        if job is None or not (href := self._data(job)["link"]["href"]):
             return self._error(404)
+        return _json(
+            200, {"data": {"href": href}} if self._dialect == "current" else {"href": href}
+        )
+
+    async def _file(self, request: web.Request) -> web.Response:
+        if "Authorization" in request.headers:
+            return web.Response(status=400, text="a token was sent to the host of the files")
+        job = self._existing(request.match_info["job_id"])
+        if job is None:
+            return web.Response(status=404)
+        return web.Response(body=job.file, content_type="text/csv")
+
+    def _data(self, job: _Job, *, polled: bool = False) -> dict[str, Any]:
         spellings = _SPELLINGS[self._dialect]
-        status, updated = job.now(now, spellings)
-        data = {
+        status, updated = job.now(_now(), spellings, polled=polled)
+        data: dict[str, Any] = {
             "type": "job",
             "id": job.id,
             "job_type": job.job_type,
             "status": status,
-            "link": {"href": f"{self.url}/files/{job.id}.csv" if status == spellings[2] else ""},
+            "link": {"href": f"{self.files_url}/{job.id}.csv" if status == spellings[2] else ""},
             "links": {"self": f"{self.url}/v2/jobs/{job.id}"},
             "timestamps": {
                 "created_at": self._timestamp(job.created),
@@ -329,7 +399,7 @@ class Simulator:
             data["error"] = job.error
         elif self._dialect == "current":
             data["error"] = ""
-        return _json(200, {"data": data})
+        return data
 
     def _timestamp(self, at: float) -> str:
         nanoseconds = int((self._epoch + at) * 1e9)
@@ -339,6 +409,15 @@ class Simulator:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _address(runner: web.AppRunner) -> str:
+    return f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+
+def _csv(job_id: str) -> bytes:
+    rows = [f"{job_id}-{number},EUR,{number * 100}" for number in range(1, 201)]
+    return "\r\n".join(["order_id,currency,amount", *rows, ""]).encode()
 
 
 def _json(status: int, document: object) -> web.Response:

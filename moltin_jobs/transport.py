@@ -7,19 +7,22 @@ middleware: the turn, the token, the grant, and the start of the attempt's time.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.metadata
 import ipaddress
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import aiohttp
+import attrs
 from yarl import URL
 
 from .auth import Auth, ClientCredentials, Secret, Tokens
-from .decoding import MAX_BODY, Answer, decode_token
-from .errors import ConfigurationError, TransportError, one_line, shown
+from .decoding import MAX_BODY, Answer, decode_token, file_error
+from .errors import ConfigurationError, TransportError, doubtful, one_line, shown
 from .pacing import Pacer
 from .schedule import parse_retry_after
 from .scope import Scope, Scopes, closed
@@ -29,8 +32,11 @@ _USER_AGENT = f"moltin-jobs/{importlib.metadata.version('moltin-jobs')}"
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _OURS = frozenset({"accept", "authorization", "connection", "content-length", "host"})
 _UNTRUSTED = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)
+_UNSENT = (aiohttp.ClientConnectorError, aiohttp.ServerFingerprintMismatch)
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=None)
 _KEPT_HEADERS = ("Location", "Retry-After", "X-Request-Id")
+_MOST_REDIRECTS = 10
+_CHUNK = 1 << 18
 _SHORTEST_SECRET = 8  # to cut anything shorter out of an answer could change what it says
 
 
@@ -78,10 +84,29 @@ def _request_headers(extra: Mapping[str, str]) -> dict[str, str]:
     return headers
 
 
+@attrs.frozen
+class Request:
+    """What is asked; how it is sent is the transport's affair."""
+
+    method: str
+    url: URL
+    about: str
+    """What an error names."""
+    json: object = None
+    credentials: ClientCredentials | None = None
+    """In place of a token: those that one is asked for with."""
+    max_body: int = MAX_BODY
+
+    @property
+    def creates(self) -> bool:
+        """Whether it must not arrive twice."""
+        return self.json is not None
+
+
 class _Attempt(Scope):
     """One exchange, and its client middleware, which is run for each send on the wire."""
 
-    __slots__ = ("_noted_failures", "_pacer", "_rejected", "_tokens", "failure", "token")
+    __slots__ = ("_noted_failures", "_pacer", "_rejected", "_tokens", "failure", "sent", "token")
 
     def __init__(
         self,
@@ -99,6 +124,7 @@ class _Attempt(Scope):
         self.token: Secret | None = None
         self.failure: Exception | None = None
         """What ended the way to the send, and did not happen on the wire."""
+        self.sent = False
 
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
@@ -117,6 +143,7 @@ class _Attempt(Scope):
                 request.headers.pop("Authorization", None)
             else:
                 request.headers["Authorization"] = f"Bearer {self.token.value}"
+            self.sent = True
             response = await handler(request)
         finally:
             self._pacer.settle()
@@ -167,12 +194,14 @@ class Transport:
         # In aiohttp's own queue for a connection the attempt's time would already run.
         self._connections = asyncio.Semaphore(_connections(http))
 
-    def url(self, path: str) -> URL:
-        """The address of ``path``, which is made of safe characters only."""
-        return self._base.with_path(self._prefix + path, encoded=True)
+    def request(self, path: str, about: str, method: str = "GET", **facts: Any) -> Request:
+        """A request for ``path``, which is made of safe characters only."""
+        return Request(
+            method, self._base.with_path(self._prefix + path, encoded=True), about, **facts
+        )
 
-    async def get(self, url: URL, about: str) -> Answer:
-        """One GET, and after a 401 one more with a new token if there can be one.
+    async def send(self, request: Request) -> Answer:
+        """Send the request, and after a 401 once more with a new token if there can be one.
 
         Raises `TransportError` if no whole answer came, what getting a token raises, and
         `RuntimeError` when the session is closed.
@@ -181,10 +210,75 @@ class Transport:
         failures, rejected = tokens.failures, None
         while True:
             attempt = _Attempt(self._scopes, self._pacer, tokens, rejected, failures)
-            answer = await self._exchange(attempt, "GET", url, about)
+            answer = await self._exchange(attempt, request)
             if answer.status != 401 or rejected is not None or not tokens.renewable:
                 return answer
             rejected = attempt.token
+
+    @contextlib.asynccontextmanager
+    async def file(
+        self, address: str, about: str
+    ) -> AsyncIterator[tuple[AsyncIterator[bytes], int | None]]:
+        """The chunks of a file on whatever host, and its length if told.
+
+        It is asked without the token, the caller's headers and cookies, over https (or http to
+        loopback), and redirects are followed. Raises `APIError` and `TransportError`.
+        """
+        http = self._foreign or self._own or self._opened()
+        async with aiohttp.ClientSession(
+            connector=http.connector,
+            connector_owner=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"},
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=self._scopes.seconds, sock_read=self._scopes.seconds
+            ),
+            trace_configs=http.trace_configs,
+            trust_env=http.trust_env,
+            proxy=http._default_proxy,  # noqa: SLF001 (there is no other way to it)
+            proxy_auth=http._default_proxy_auth,  # noqa: SLF001
+        ) as bare:
+            response = await self._located(bare, address, about)
+            try:
+                coded = "Content-Encoding" in response.headers
+                yield self._chunks(response, about), None if coded else response.content_length
+            finally:
+                response.close()
+
+    async def _located(
+        self, http: aiohttp.ClientSession, address: str, about: str
+    ) -> aiohttp.ClientResponse:
+        for _ in range(_MOST_REDIRECTS + 1):
+            url = _file_url(address, about)
+            failure: Exception
+            try:
+                response = await http.get(url, allow_redirects=False)
+            except (aiohttp.ClientError, OSError) as error:
+                failure = self._failure(Request("GET", url, about), error, None)
+            else:
+                if response.status == 200:
+                    return response
+                response.close()
+                location = response.headers.get("Location")
+                if not 300 <= response.status <= 399 or location is None:
+                    raise file_error(response.status, about)
+                address = _joined(url, location)
+                continue
+            raise failure
+        raise TransportError(
+            about, f"it redirects more than {_MOST_REDIRECTS} times", "Ask for the file again."
+        )
+
+    async def _chunks(self, response: aiohttp.ClientResponse, about: str) -> AsyncIterator[bytes]:
+        failure: Exception
+        try:
+            async for chunk in response.content.iter_chunked(_CHUNK):
+                yield chunk
+        except (aiohttp.ClientError, OSError) as error:
+            failure = self._failure(Request("GET", response.url, about), error, None)
+        else:
+            return
+        raise failure
 
     async def close(self) -> None:
         """Close the connections, unless they are the caller's."""
@@ -192,83 +286,84 @@ class Transport:
             await self._own.close()
 
     async def _request_token(self) -> tuple[Secret, float | None]:
-        url = self.url("/oauth/access_token")
-        attempt = _Attempt(self._scopes, self._pacer)
-        answer = await self._exchange(
-            attempt, "POST", url, "the request for a token", self._credentials
+        request = self.request(
+            "/oauth/access_token",
+            "the request for a token",
+            method="POST",
+            credentials=self._credentials,
         )
+        answer = await self._exchange(_Attempt(self._scopes, self._pacer), request)
         token, lifetime = decode_token(answer)
         return Secret(token), lifetime
 
-    async def _exchange(
-        self,
-        attempt: _Attempt,
-        method: str,
-        url: URL,
-        about: str,
-        credentials: ClientCredentials | None = None,
-    ) -> Answer:
+    async def _exchange(self, attempt: _Attempt, request: Request) -> Answer:
         failure: Exception
         try:
             with attempt:
-                if credentials is not None:
+                if request.credentials is not None:
                     # The place of its caller serves: no request of that caller is out.
-                    return await self._answer(attempt, method, url, credentials)
+                    return await self._answer(attempt, request)
                 await self._connections.acquire()
                 try:
-                    return await self._answer(attempt, method, url, None)
+                    return await self._answer(attempt, request)
                 finally:
                     self._connections.release()
-            failure = self._too_late(about, url) if attempt.expired else closed()
+            failure = self._too_late(request) if attempt.expired else closed()
         except (aiohttp.ClientError, OSError) as error:
-            failure = attempt.failure or self._failure(about, url, error, attempt)
+            failure = attempt.failure or self._failure(request, error, attempt)
+            if isinstance(error, _UNSENT):
+                attempt.sent = False
         # Out here, since what is raised in there holds aiohttp's frames, and they the headers.
-        raise failure
+        raise doubtful(failure) if request.creates and attempt.sent else failure
 
-    async def _answer(
-        self, attempt: _Attempt, method: str, url: URL, credentials: ClientCredentials | None
-    ) -> Answer:
+    async def _answer(self, attempt: _Attempt, request: Request) -> Answer:
         """The answer but for the secret it was asked with, or as much as shows it too long."""
         http = self._foreign or self._own or self._opened()
+        credentials, max_body = request.credentials, request.max_body
         response = await http.request(
-            method,
-            url,
+            request.method,
+            request.url,
             data=None if credentials is None else credentials.form(),
+            json=request.json,
             headers=None if http is self._own else self._headers,
             middlewares=(*http._middlewares, attempt),  # noqa: SLF001 (else it replaces them)
             allow_redirects=False,
             raise_for_status=False,
             timeout=_NO_TIMEOUT,
         )
-        body, content = b"", response.content
+        read, content = bytearray(), response.content
         try:
-            while not content.at_eof() and len(body) <= MAX_BODY:
-                body += await content.readany()
+            while not content.at_eof() and len(read) <= max_body:
+                read += await content.readany()
         except BaseException:
             response.close()
             raise
-        if len(body) > MAX_BODY:
+        if len(read) > max_body:
             response.close()  # else the connection is free already
-        headers = {}
+        body, headers = bytes(read), {}
         if not 200 <= response.status <= 299:
             headers = {k: response.headers[k] for k in _KEPT_HEADERS if k in response.headers}
         secret = attempt.token if credentials is None else credentials.client_secret
         if secret is not None and len(secret.value) >= _SHORTEST_SECRET:
             body = body.replace(secret.value.encode(), b"***")
             headers = {k: v.replace(secret.value, "***") for k, v in headers.items()}
-        return Answer(url, response.status, headers, body[: MAX_BODY + 1], time.time())
+        return Answer(
+            request.url, response.status, headers, body[: max_body + 1], time.time(), max_body
+        )
 
-    def _too_late(self, about: str, url: URL) -> TransportError:
+    def _too_late(self, request: Request) -> TransportError:
         return TransportError(
-            about,
-            f"no whole answer came from {url.host}:{url.port} within {self._scopes.seconds:g} s",
+            request.about,
+            f"no whole answer came from {_host(request.url)} within {self._scopes.seconds:g} s",
             "Try again later, or with a longer request_timeout.",
         )
 
-    def _failure(self, about: str, url: URL, error: Exception, attempt: _Attempt) -> TransportError:
-        host = f"{url.host}:{url.port}"
+    def _failure(
+        self, request: Request, error: Exception, attempt: _Attempt | None
+    ) -> TransportError:
+        about, host = request.about, _host(request.url)
         text = one_line(f"{type(error).__name__}: {error}")
-        if attempt.token is not None:
+        if attempt is not None and attempt.token is not None:
             text = text.replace(attempt.token.value, "***")
         if isinstance(error, _UNTRUSTED):
             return TransportError(
@@ -292,6 +387,35 @@ class Transport:
             headers=self._headers,
         )
         return self._own
+
+
+def _file_url(address: str, about: str) -> URL:
+    """Where a file may be got from. The address may hold a signature, and is told by its host."""
+    try:
+        url = URL(address)
+        host = url.host or ""
+        if host and (url.scheme == "https" or (url.scheme == "http" and _is_loopback(host))):
+            return url
+        told = f"{url.scheme}://{host}"
+    except ValueError:
+        told = "no address"
+    raise TransportError(
+        about,
+        f"it would have to be got from {shown(told)}, and not by https",
+        "Report this to the service's support.",
+        temporary=False,
+    )
+
+
+def _joined(url: URL, location: str) -> str:
+    try:
+        return str(url.join(URL(location)))
+    except ValueError:
+        return location
+
+
+def _host(url: URL) -> str:
+    return f"{url.host}:{url.port}"
 
 
 def _connections(http: aiohttp.ClientSession | None) -> int:

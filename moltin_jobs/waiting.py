@@ -1,12 +1,12 @@
 """One wait for one job: when to look, what to live through, and when to give up.
 
-It knows no HTTP: it is given a ``fetch`` and a ``sleep``, and shares nothing with any other wait.
+It knows no HTTP: it is given a ``fetch``, which takes how old an answer may be and gives the job
+and when it was so, and a ``sleep``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -42,10 +42,10 @@ class _DeadlinePassed(Exception):  # noqa: N818 (it never leaves this module)
     pass
 
 
-async def _until(deadline: float, fetch: Callable[[], Awaitable[Job]]) -> Job:
+async def _until(deadline: float, poll: Awaitable[tuple[Job, float]]) -> tuple[Job, float]:
     try:
         async with asyncio.timeout_at(deadline) as scope:
-            return await fetch()
+            return await poll
     except TimeoutError:
         if scope.expired():
             raise _DeadlinePassed from None
@@ -54,7 +54,7 @@ async def _until(deadline: float, fetch: Callable[[], Awaitable[Job]]) -> Job:
 
 async def watch(  # noqa: C901 (the whole of a wait, in the order in which it happens)
     job_id: str,
-    fetch: Callable[[], Awaitable[Job]],
+    fetch: Callable[[float], Awaitable[tuple[Job, float]]],
     sleep: Callable[[float], Awaitable[None]],
     polling: Polling,
     timeout: float | None,
@@ -75,13 +75,13 @@ async def watch(  # noqa: C901 (the whole of a wait, in the order in which it ha
     intervals = polling.intervals()
     polls = 0
     final = False
-    poll = fetch if timeout is None else functools.partial(_until, deadline, fetch)
+    interval = polling.initial
 
     while loop.time() < deadline:
         polls += 1
+        poll = fetch(0.0 if final else interval / 2)
         try:
-            job = await poll()
-            answered_at = loop.time()
+            job, answered_at = await (poll if timeout is None else _until(deadline, poll))
         except MoltinJobsError as error:
             answered_at = loop.time()
             if isinstance(error, JobNotFoundError):

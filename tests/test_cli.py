@@ -27,9 +27,9 @@ from click.testing import CliRunner, Result
 from rich.console import Console
 
 import moltin_jobs.__main__
-from moltin_jobs import Job, JobNotFoundError, JobsSession, Polling, Retry, cli
+from moltin_jobs import Job, JobNotFoundError, JobsSession, Polling, Retry, cli, demo
 from moltin_jobs.board import Board
-from moltin_jobs.simulator import Simulator
+from moltin_jobs.simulator import Fault, Simulator
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 DOCUMENTED_ERROR = "No results matched the supplied filter"
@@ -113,6 +113,7 @@ def _surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in (*ENVIRONMENT, *TERMINAL):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(cli, "JobsSession", Brisk)
+    monkeypatch.setattr(demo, "JobsSession", Brisk)
     try:
         loop = asyncio.get_event_loop()
     except RuntimeError:  # there was none
@@ -176,8 +177,7 @@ class TestGet:
         store.add("a", "success")
         store.add("b", "pending")
         result = run("get", "b", "a")
-        url = store.simulator.url
-        assert result.stdout == f"b\tpending\na\tsuccess\t{url}/files/a.csv\n"
+        assert result.stdout == f"b\tpending\na\tsuccess\t{store.simulator.files_url}/a.csv\n"
         assert (result.exit_code, result.stderr) == (0, "")
 
     def test_a_failed_job_is_told_with_its_error(self, store: Store) -> None:
@@ -208,7 +208,7 @@ class TestGet:
             "error": None,
             "updated_at": None,
             "self_url": f"{store.simulator.url}/v2/jobs/a",
-            "file_url": f"{store.simulator.url}/files/a.csv",
+            "file_url": f"{store.simulator.files_url}/a.csv",
             "state": "succeeded",
         }
         assert created.endswith("+00:00")
@@ -374,6 +374,10 @@ class TestConfiguration:
             "--json",
             "--timeout",
             "--port",
+            "--filter",
+            "--type",
+            "file",
+            "job_id",
             "job_ids",
         } - {"--help"}
 
@@ -383,7 +387,7 @@ class TestWait:
         store.add("a", "pending", "started", "success")
         result = run("wait", "a")
         assert result.exit_code == 0
-        assert result.stdout == f"a\tsuccess\t{store.simulator.url}/files/a.csv\n"
+        assert result.stdout == f"a\tsuccess\t{store.simulator.files_url}/a.csv\n"
         lines = [line.split() for line in result.stderr.splitlines()]
         assert [line[1:] for line in lines] == [
             ["s", "a", "pending"],
@@ -490,6 +494,112 @@ class TestWait:
         assert not store.simulator.requests
 
 
+class TestCreateAndList:
+    @pytest.mark.usefixtures("store")
+    def test_a_job_is_created(self) -> None:
+        result = run("create", "--filter", "gt(created_at,2018-09-01)")
+        job_id, status = result.stdout.rstrip("\n").split("\t")
+        assert (result.exit_code, status) == (0, "started")
+        assert run("create", "--json").stdout.startswith('{"id": "')
+        listed = [line.split("\t")[0] for line in run("list").stdout.splitlines()]
+        assert listed[0] == job_id
+        assert len(listed) == 2
+
+    def test_a_creation_that_is_in_doubt(self, store: Store) -> None:
+        store.spoil(503)
+        result = run("create")
+        assert (result.exit_code, result.stdout) == (6, "")
+        assert "may exist all the same" in result.stderr
+
+    def test_the_list_as_json(self, store: Store) -> None:
+        store.add("a", "failed", error=DOCUMENTED_ERROR)
+        store.add("b", "pending")
+        result = run("list", "--json")
+        assert [(one["id"], one["error"]) for one in objects(result)] == [
+            ("a", DOCUMENTED_ERROR),
+            ("b", None),
+        ]
+        assert result.exit_code == 0, "that a job failed is what was asked"
+
+
+class TestFiles:
+    def test_a_download(self, store: Store, tmp_path: Path) -> None:
+        store.add("a", "success", file=b"order_id")
+        result = run("download", "a", str(tmp_path / "orders.csv"))
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert result.stdout == f"a\t{tmp_path / 'orders.csv'}\n"
+        assert (tmp_path / "orders.csv").read_bytes() == b"order_id"
+
+    def test_no_file_yet(self, store: Store, tmp_path: Path) -> None:
+        store.add("a", "pending")
+        result = run("download", "a", str(tmp_path / "orders.csv"))
+        assert (result.exit_code, result.stdout) == (5, "")
+        assert result.stderr.startswith("error: job a: the service answered 404")
+
+    def test_a_place_that_cannot_be_written(self, store: Store, tmp_path: Path) -> None:
+        store.add("a", "success")
+        place = str(tmp_path / "nowhere" / "orders.csv")
+        result = run("download", "a", place)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr == f"error: {place}: No such file or directory\n"
+
+    def test_an_export(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        with served(creation_seconds=0.3) as store:
+            for name, value in of(store).items():
+                monkeypatch.setenv(name, value)
+            result = run("export", str(tmp_path / "orders.csv"))
+        assert result.exit_code == 0
+        job_id, place = result.stdout.rstrip("\n").split("\t")
+        assert place == str(tmp_path / "orders.csv")
+        assert [line.split()[2:] for line in result.stderr.splitlines()] == [
+            [job_id, "started"],
+            [job_id, "success"],
+        ]
+        assert Path(place).read_text().startswith("order_id,currency,amount\n")
+
+    @pytest.mark.parametrize(
+        ("faults", "code", "told"),
+        [
+            ([400], 6, "error: the creation of a job: the service answered 400"),
+            (["failed"], 1, f"\tfailed\t{DOCUMENTED_ERROR}\n"),
+            ([], 3, "did not end within 0.2 s"),
+        ],
+    )
+    def test_an_export_that_fails(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        faults: list[Any],
+        code: int,
+        told: str,
+    ) -> None:
+        failed = {"id": "a", "status": "failed", "error": DOCUMENTED_ERROR}
+        answer = Fault(202, body=json.dumps({"data": failed}).encode())
+        with served(creation_seconds=60) as store:
+            for name, value in of(store).items():
+                monkeypatch.setenv(name, value)
+            store.spoil(*[answer if fault == "failed" else fault for fault in faults * 2])
+            result = run("export", "-q", "--timeout", "0.2", str(tmp_path / "orders.csv"))
+        assert result.exit_code == code
+        assert told in result.output
+        assert list(tmp_path.iterdir()) == []
+
+    def test_the_bar_in_a_terminal(self, tmp_path: Path) -> None:
+        terminal = Terminal()
+        with served(creation_seconds=0.5) as store:
+            env = of(store) | {"TERM": "xterm"}
+            place = str(tmp_path / "orders.csv")
+            with process("export", place, env=env, stderr=terminal.end) as exporting:
+                stdout, _ = exporting.communicate(timeout=PATIENCE)
+        terminal.close()
+        size = Path(place).stat().st_size
+        *_, state, bar = terminal.screen()
+        assert exporting.returncode == 0
+        job_id = stdout.split("\t")[0]
+        assert state.split()[:2] == [job_id, "success"]
+        assert re.fullmatch(rf"orders\.csv ━+ {size / 1000:.1f}/{size / 1000:.1f} kB 0:00:00", bar)
+
+
 class TestVerbosity:
     def test_by_default_of_what_goes_wrong(self, store: Store) -> None:
         store.add("a")
@@ -545,7 +655,7 @@ class TestHelp:
         version = importlib.metadata.version("moltin-jobs")
         assert (result.exit_code, result.stdout) == (0, f"moltin-jobs, version {version}\n")
 
-    @pytest.mark.parametrize("command", [[], ["get"], ["wait"], ["serve"], ["demo"]])
+    @pytest.mark.parametrize("command", [[], *[[name] for name in cli.commands.commands]])
     def test_it_fits_on_a_terminal_of_80_by_24(self, command: list[str]) -> None:
         result = run(*command, "--help")
         lines = result.stdout.splitlines()
@@ -775,15 +885,15 @@ class TestDemo:
         terminal = Terminal()
         with process(
             "demo", env={"TERM": "xterm"}, stdout=terminal.end, stderr=terminal.end
-        ) as demo:
-            demo.wait(PATIENCE)
-        return demo.returncode, terminal.close()
+        ) as running:
+            running.wait(PATIENCE)
+        return running.returncode, terminal.close()
 
     @staticmethod
     def without_a_terminal() -> tuple[int, str, str]:
-        with process("demo") as demo:
-            stdout, stderr = demo.communicate(timeout=PATIENCE)
-        return demo.returncode, stdout, stderr
+        with process("demo") as running:
+            stdout, stderr = running.communicate(timeout=PATIENCE)
+        return running.returncode, stdout, stderr
 
     def test_a_dozen_jobs_with_a_terminal_and_without_one(self) -> None:
         with ThreadPoolExecutor() as pool:
@@ -812,8 +922,8 @@ class TestDemo:
         assert max(map(len, table)) <= 80
 
     def test_in_no_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(cli, "_DEMO_SECONDS", [0.01] * 5)
-        monkeypatch.setattr(cli, "_DEMO_POLLING", Polling(initial=0.05, max_interval=0.05))
+        monkeypatch.setattr(demo, "SECONDS", [0.01] * 5)
+        monkeypatch.setattr(demo, "POLLING", Polling(initial=0.05, max_interval=0.05))
         result = run("demo")
         assert result.exit_code == 0
         assert [line.split()[:2] for line in result.stdout.splitlines()[4:]] == [
@@ -834,9 +944,9 @@ def the_readmes_commands() -> list[str]:
 def test_a_command_of_the_readme(store: Store, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
     program, command, *arguments = line.split()
     assert program == "moltin-jobs"
-    monkeypatch.setattr(cli, "_DEMO_SECONDS", [0.01] * 5)
+    monkeypatch.setattr(demo, "SECONDS", [0.01] * 5)
     if command == "serve":
-        monkeypatch.setattr(cli, "Simulator", Interrupted)
+        monkeypatch.setattr(demo, "Simulator", Interrupted)
         arguments[arguments.index("--port") + 1] = "0"  # the one named may be taken
     given = [store.add("a") if argument == "ID…" else argument for argument in arguments]
     result = run(command, *given)
@@ -869,10 +979,12 @@ class TestServe:
             stdout, stderr = serving.communicate(timeout=PATIENCE)
         assert all(line.startswith("export EPCC_") for line in exports)
         assert (serving.returncode, stdout, stderr) == (130, "", "")
-        assert result.stdout == "order-export-01\tstarted\norder-export-12\tpending\n"
+        assert re.match(
+            "order-export-01\t(started|success).*\norder-export-12\tpending\n", result.stdout
+        )
 
     def test_until_interrupted(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(cli, "Simulator", Interrupted)
+        monkeypatch.setattr(demo, "Simulator", Interrupted)
         result = run("serve", "--port", "0")
         assert result.exit_code == 130
         assert [line.partition("=")[0] for line in result.stdout.splitlines()] == [
@@ -899,7 +1011,7 @@ class TestServe:
             async def __aenter__(self) -> Self:
                 raise OSError(24, "Too many open files")
 
-        monkeypatch.setattr(cli, "Simulator", Exhausted)
+        monkeypatch.setattr(demo, "Simulator", Exhausted)
         with pytest.raises(OSError, match="Too many open files"):
             run("serve", "--port", "0")
 

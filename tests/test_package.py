@@ -25,6 +25,8 @@ CLIENT = [
     "pacing",
     "auth",
     "transport",
+    "files",
+    "sharing",
     "waiting",
     "session",
 ]
@@ -32,8 +34,9 @@ MAY_IMPORT = {name: set(CLIENT[:place]) for place, name in enumerate(CLIENT)} | 
     "__init__": set(CLIENT),
     "simulator": {"models"},
     "testing": {"session", "simulator"},
-    "board": {"errors", "models"},
-    "cli": {*CLIENT, "board", "simulator"},
+    "board": {"errors", "models", "session"},
+    "demo": {*CLIENT, "board", "simulator"},
+    "cli": {*CLIENT, "board", "demo"},
     "__main__": {"cli"},
 }
 

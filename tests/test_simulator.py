@@ -3,6 +3,7 @@
 import asyncio
 import datetime
 import itertools
+import json
 import re
 import socket
 import time
@@ -97,7 +98,7 @@ class TestShapes:
                 "id": DOCUMENTED_ID,
                 "job_type": "order_export",
                 "status": "success",
-                "link": {"href": f"{url}/files/{DOCUMENTED_ID}.csv"},
+                "link": {"href": f"{store.simulator.files_url}/{DOCUMENTED_ID}.csv"},
                 "links": {"self": f"{url}/v2/jobs/{DOCUMENTED_ID}"},
                 "error": "",
             }
@@ -162,8 +163,8 @@ class TestShapes:
         ("method", "path"),
         [
             ("GET", "/"),
-            ("GET", "/v2/jobs"),
-            ("GET", "/v2/jobs/a/file"),
+            ("PUT", "/v2/jobs"),
+            ("POST", "/v2/jobs/a/file"),
             ("GET", "/v1/jobs/a"),
             ("GET", "/oauth/access_token"),
             ("POST", "/v2/jobs/a"),
@@ -194,6 +195,55 @@ class TestShapes:
             "There was an internal server error, you can report with your request id."
         )
         assert uuid.UUID(error["request_id"]) != uuid.UUID(other["request_id"])
+
+
+class TestTheRest:
+    @pytest.mark.parametrize(("dialect", "status"), [("current", 202), ("older", 201)])
+    async def test_a_created_job_runs_and_has_a_file(self, dialect: Any, status: int) -> None:
+        async with Store(dialect=dialect, creation_seconds=30) as store:
+            wanted = {"data": {"type": "job", "job_type": "order_export", "filter": "a"}}
+            code, answer = await store.send("/v2/jobs", "POST", data=json.dumps(wanted))
+            data = answer["data"]
+            job_id = (data[0] if dialect == "current" else data)["id"]
+            assert code == status
+            assert (await store.send(f"/v2/jobs/{job_id}/file"))[0] == 404, "not yet"
+            await asyncio.sleep(31)
+            code, answer = await store.send(f"/v2/jobs/{job_id}/file")
+            href = f"{store.simulator.files_url}/{job_id}.csv"
+            assert (code, answer) == (
+                200,
+                {"data": {"href": href}} if dialect == "current" else {"href": href},
+            )
+            assert (await store.send("/v2/jobs"))[1]["data"][0]["id"] == job_id
+
+    @pytest.mark.parametrize(
+        "wanted",
+        [
+            None,
+            {},
+            {"data": []},
+            {"data": {"type": "job"}},
+            {"data": {"type": "a", "job_type": "b"}},
+            {"data": {"type": "job", "job_type": "order_export", "filter": 5}},
+        ],
+    )
+    async def test_what_is_no_job_is_not_created(self, wanted: Any) -> None:
+        async with Store() as store:
+            code, _ = await store.send("/v2/jobs", "POST", data=json.dumps(wanted))
+            assert code == 400
+            assert (await store.send("/v2/jobs"))[1] == {"data": []}
+
+    async def test_the_host_of_the_files_takes_no_token(self) -> None:
+        async with Store() as store, aiohttp.ClientSession() as client:
+            store.simulator.add_job("a", duration=0, file=b"order_id")
+            url = store.simulator.files_url
+            async with client.get(f"{url}/a.csv") as found:
+                assert (found.status, await found.read()) == (200, b"order_id")
+            async with client.get(f"{url}/b.csv") as missing:
+                assert missing.status == 404
+            told = {"Authorization": "Bearer a"}
+            async with client.get(f"{url}/a.csv", headers=told) as refused:
+                assert refused.status == 400
 
 
 class TestTokens:
@@ -540,7 +590,7 @@ class TestRequests:
             ("POST", "/oauth/access_token", None, 200),
             ("GET", "/v2/jobs/a", "a", 200),
             ("GET", "/v2/jobs/b", "b", 401),
-            ("POST", "/v2/jobs", None, 404),
+            ("POST", "/v2/jobs", None, 400),
         ]
         assert [one.at - start for one in kept] == pytest.approx([0, 2, 2, 2], abs=0.5)
         for secret in ("wrong-token", answer["access_token"], store.simulator.client_secret):

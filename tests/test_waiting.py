@@ -32,14 +32,14 @@ class Service:
     latency: float = 0.0
     asked: list[float] = attrs.field(factory=list)
 
-    async def fetch(self) -> Job:
+    async def fetch(self, _max_age: float) -> tuple[Job, float]:
         now = asyncio.get_running_loop().time()
         self.asked.append(round(now, 6))
         await asyncio.sleep(self.latency)
         answer = self.script(now)
         if isinstance(answer, Exception):
             raise answer
-        return Job(id="a", status=answer)
+        return Job(id="a", status=answer), asyncio.get_running_loop().time()
 
     async def wait(self, polling: Polling = EXACT, timeout: float | None = None) -> list[str]:
         async with contextlib.aclosing(

@@ -1,0 +1,169 @@
+"""What the waits of one session share: answers, in flight or just got, and nothing else.
+
+Many waits for one job are served by one request, and, where lists are polled, waits for many jobs
+by one list. Nothing that is learned rests on a list being complete or fresh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+import math
+import random
+import weakref
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Generic, Literal, TypeVar
+
+import attrs
+
+from .errors import MoltinJobsError
+from .models import Job
+
+T = TypeVar("T")
+
+PollWith = Literal["id", "list", "auto"]
+Fetch = Callable[[float], Awaitable[tuple[Job, float]]]
+"""Takes how old an answer may be, in seconds, and gives the job and when it was so."""
+
+_log = logging.getLogger("moltin_jobs")
+_UNSURE_SECONDS = 300.0
+"""How long a wait trusts lists alone: one that a cache on the way keeps would never change."""
+_SHUN_SECONDS = 30.0
+_LARGEST_LIST = 1 << 20
+
+
+class Shared(Generic[T]):
+    """The answers to one question, asked by one of those who want to know at a time.
+
+    Who finds another asking waits for that answer; when the one that asks is cancelled, the next
+    in line asks. So there is no task that could outlive, or be cancelled under, anyone.
+    """
+
+    __slots__ = ("__weakref__", "_answer", "_ask", "_asked", "_failure", "_line")
+
+    def __init__(self, ask: Callable[[], Awaitable[T]]) -> None:
+        self._ask = ask
+        self._line = asyncio.Lock()
+        self._asked = 0
+        self._answer: tuple[T, float] | None = None
+        self._failure: MoltinJobsError | None = None
+
+    async def get(self, max_age: float) -> tuple[T, float]:
+        """The answer and when it came; the one in flight will do, or one that came lately.
+
+        Raises what asking raises, if the answer in flight is that.
+        """
+        loop = asyncio.get_running_loop()
+        if self._answer is not None and loop.time() - self._answer[1] < max_age:
+            return self._answer
+        asked = self._asked
+        async with self._line:
+            if self._asked == asked:
+                return await self._renewed()
+            if self._failure is not None:
+                raise copy.copy(self._failure)
+            assert self._answer is not None, "who asked has left one of the two"  # noqa: S101 (for mypy)
+            return self._answer
+
+    async def _renewed(self) -> tuple[T, float]:
+        try:
+            value = await self._ask()
+        except MoltinJobsError as error:
+            self._failure = copy.copy(error)  # without its frames
+            self._asked += 1
+            raise
+        self._answer, self._failure = (value, asyncio.get_running_loop().time()), None
+        self._asked += 1
+        return self._answer
+
+
+@attrs.frozen
+class Listed:
+    """The jobs of one list, by their ids in lower case."""
+
+    jobs: Mapping[str, Job]
+    size: int
+    """In bytes."""
+
+
+class Lookups:
+    """How the waits of one session look at their jobs."""
+
+    def __init__(
+        self,
+        poll_with: PollWith,
+        asking: Callable[[str], Callable[[], Awaitable[Job]]],
+        ask_list: Callable[[], Awaitable[Listed]],
+    ) -> None:
+        self._poll_with = poll_with
+        self._asking = asking
+        self._jobs: weakref.WeakValueDictionary[str, Shared[Job]] = weakref.WeakValueDictionary()
+        self._list = Shared(self._judged)
+        self._ask_list = ask_list
+        self._shun_until = -math.inf
+
+    def of(self, job_id: str) -> Fetch:
+        """What one wait looks at its job with."""
+        shared = self._jobs.get(job_id)
+        if shared is None:
+            shared = self._jobs[job_id] = Shared(self._asking(job_id))
+        if self._poll_with == "id":
+            return shared.get
+        return _ByList(self, job_id, shared).get
+
+    async def find(self, job_id: str, max_age: float) -> tuple[Job, float] | None:
+        """The job as a list names it, if lists are of use."""
+        alone = self._poll_with == "auto" and len(self._jobs) == 1
+        if alone or asyncio.get_running_loop().time() < self._shun_until:
+            return None
+        try:
+            listed, at = await self._list.get(max_age)
+        except MoltinJobsError:
+            return None  # asking by the id will tell what is wrong
+        job = listed.jobs.get(job_id.lower())
+        return None if job is None else (job, at)
+
+    async def _judged(self) -> Listed:
+        try:
+            listed = await self._ask_list()
+        except MoltinJobsError as error:
+            self._shun(f"failed: {error}")
+            raise
+        if self._poll_with == "auto":
+            named = sum(job_id.lower() in listed.jobs for job_id in self._jobs)
+            if listed.size > _LARGEST_LIST or named * 2 < len(self._jobs):
+                self._shun(f"names {named} of {len(self._jobs)} in {listed.size} bytes")
+        return listed
+
+    def _shun(self, why: str) -> None:
+        self._shun_until = asyncio.get_running_loop().time() + _SHUN_SECONDS
+        _log.info("jobs are polled by id for %.0f s: the list %s", _SHUN_SECONDS, why)
+
+
+class _ByList:
+    """A wait that looks into lists, and now and then by the id."""
+
+    __slots__ = ("_job_id", "_lookups", "_shared", "_sure_until")
+
+    def __init__(self, lookups: Lookups, job_id: str, shared: Shared[Job]) -> None:
+        self._lookups = lookups
+        self._job_id = job_id
+        self._shared = shared
+        self._sure_until: float | None = None
+
+    async def get(self, max_age: float) -> tuple[Job, float]:
+        now = asyncio.get_running_loop().time()
+        if self._sure_until is None:
+            self._sure_until = self._later(now)
+        if max_age > 0 and now < self._sure_until:
+            found = await self._lookups.find(self._job_id, max_age)
+            if found is not None:
+                return found
+        job, at = await self._shared.get(max_age)
+        self._sure_until = self._later(at)
+        return job, at
+
+    @staticmethod
+    def _later(now: float) -> float:
+        return now + random.uniform(0.5, 1) * _UNSURE_SECONDS  # noqa: S311 (lest all look at once)
