@@ -12,6 +12,7 @@ PARTS = {
     "calls": "the profile of a lookup: whose functions are called how often",
     "decode": "processor time of making a job of a body",
     "limiter": "the rate limit: what a turn costs, and how exactly the rate is kept",
+    "lists": "waits polled by id and by lists, in virtual time (--full: 1,000 waits; else 300)",
     "pace": "polls spent against detection lag, of our schedule and of others (simulation)",
     "soak": "memory over 200,000 lookups and 20,000 waits with faults (--full; else a tenth)",
     "waits": "memory of a pending wait and processor time of a poll, by the thousand",

@@ -10,6 +10,7 @@ import logging
 import os
 import pty
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -89,7 +90,7 @@ def served(**settings: Any) -> Iterator[Store]:
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    with served() as opened:
+    with served(creation_seconds=0.2) as opened:
         monkeypatch.setenv("EPCC_API_BASE_URL", opened.simulator.url)
         monkeypatch.setenv("EPCC_CLIENT_ID", opened.simulator.client_id)
         monkeypatch.setenv("EPCC_CLIENT_SECRET", opened.simulator.client_secret)
@@ -941,14 +942,18 @@ def the_readmes_commands() -> list[str]:
 
 
 @pytest.mark.parametrize("line", the_readmes_commands())
-def test_a_command_of_the_readme(store: Store, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
-    program, command, *arguments = line.split()
+def test_a_command_of_the_readme(
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, line: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    program, command, *arguments = shlex.split(line)
     assert program == "moltin-jobs"
     monkeypatch.setattr(demo, "SECONDS", [0.01] * 5)
     if command == "serve":
         monkeypatch.setattr(demo, "Simulator", Interrupted)
         arguments[arguments.index("--port") + 1] = "0"  # the one named may be taken
-    given = [store.add("a") if argument == "ID…" else argument for argument in arguments]
+    job_id = store.add("a")
+    given = [job_id if argument in ("ID", "ID…") else argument for argument in arguments]
     result = run(command, *given)
     assert result.exit_code == (130 if command == "serve" else 0)
     assert result.stdout

@@ -4,6 +4,7 @@ import asyncio
 import datetime
 import uuid
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import assert_type
 
 import aiohttp
@@ -67,6 +68,17 @@ async def waits(session: JobsSession) -> None:
     async for job in changes:
         assert_type(job, Job)
     await session.wait_for_job("a", 60)  # type: ignore[call-arg]
+
+
+async def exports(session: JobsSession, job: Job) -> None:
+    assert_type(await session.create_job(filter="gt(created_at,2018-09-01)"), Job)
+    assert_type(await session.list_jobs(), list[Job])
+    assert_type(await session.get_job_file("a"), str)
+    assert_type(await session.download(job, "a.csv", progress=print, max_bytes=1 << 30), Path)
+    assert_type(await session.download(uuid.uuid4(), Path("a.csv")), Path)
+    assert_type(await session.export_orders(destination="a.csv", timeout=60), Job)
+    JobsSession("token", poll_with="auto")
+    JobsSession("token", poll_with="lists")  # type: ignore[arg-type]
 
 
 def fields(job: Job) -> None:
