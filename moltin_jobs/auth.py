@@ -7,7 +7,6 @@ when its caller is cancelled, the next in the queue does.
 from __future__ import annotations
 
 import asyncio
-import copy
 import inspect
 import math
 from collections.abc import Awaitable, Callable
@@ -16,7 +15,7 @@ from typing import Any
 import attrs
 
 from .decoding import is_token
-from .errors import ConfigurationError, MoltinJobsError
+from .errors import ConfigurationError, copied
 
 _EARLY_SECONDS = 60.0
 _EARLY_PART = 0.2
@@ -117,7 +116,7 @@ class Tokens:
             if token := self.usable(loop.time(), rejected):
                 return token
             if self._failure is not None and self.failures > noted_failures:
-                raise _copied(self._failure)
+                raise copied(self._failure)
             return await self._renewed()
 
     async def _renewed(self) -> Secret:
@@ -147,9 +146,3 @@ def _from_callable(call: Callable[[], Awaitable[str]]) -> Renewal:
         return _checked(await awaitable, "what the callable given as auth returns"), None
 
     return renew
-
-
-def _copied(error: Exception) -> Exception:
-    # One object raised in several tasks would mix their tracebacks. A user's own error may not
-    # copy, and is theirs.
-    return copy.copy(error) if isinstance(error, MoltinJobsError) else error

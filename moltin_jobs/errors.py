@@ -21,6 +21,7 @@ another event loop, ``TypeError`` for an argument that a type checker would have
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, Self, TypeVar
 
@@ -45,6 +46,14 @@ def shown(value: object) -> str:
         return one_line(repr(value[:_SHOWN_LIMIT] if isinstance(value, str) else value))
     except Exception:  # noqa: BLE001 (a foreign repr may raise anything)
         return f"a {type(value).__name__}"
+
+
+def copied(error: Exception) -> Exception:
+    """One object raised in several tasks would mix their tracebacks, so each gets its own.
+
+    Not of a caller's own error, which may not copy.
+    """
+    return copy.copy(error) if isinstance(error, MoltinJobsError) else error
 
 
 def doubtful(error: E) -> E:

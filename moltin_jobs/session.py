@@ -9,20 +9,13 @@ import math
 import os
 import re
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from .auth import Auth, ClientCredentials
-from .decoding import (
-    MAX_LIST_BODY,
-    Listing,
-    decode_created,
-    decode_file,
-    decode_job,
-    decode_list,
-)
+from .calls import Calls
 from .errors import (
     MAY_EXIST,
     ConfigurationError,
@@ -30,17 +23,14 @@ from .errors import (
     JobCancelledError,
     JobFailedError,
     JobTimeoutError,
-    MoltinJobsError,
-    RateLimitError,
-    one_line,
     shown,
 )
 from .files import Progress, save
 from .models import Job, JobState
 from .pacing import Limiter, Pacer
-from .schedule import LONGEST_PAUSE, Polling, Retry, check_seconds
+from .schedule import Polling, Retry, check_seconds
 from .scope import Scope, Scopes, closed
-from .sharing import Listed, Lookups, PollWith
+from .sharing import Lookups, PollWith
 from .transport import Transport
 from .waiting import watch
 
@@ -101,7 +91,6 @@ class JobsSession:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         check_seconds("request_timeout", request_timeout)
-        self._retry = _instance("retry", retry, Retry)
         self._polling = _instance("polling", polling, Polling)
         self._scopes = Scopes(request_timeout)
         self._transport = Transport(
@@ -112,8 +101,10 @@ class JobsSession:
             http=http,
             headers=headers,
         )
-        self._lookups = Lookups(_poll_with(poll_with), self._asking, self._ask_listed)
-        self._unknown_spellings: set[str] = set()
+        self._calls = Calls(self._transport, self._scopes, _instance("retry", retry, Retry))
+        self._lookups = Lookups(
+            _poll_with(poll_with), self._scopes, self._calls.asking, self._calls.ask_list
+        )
 
     @classmethod
     def from_env(cls, **overrides: Any) -> Self:
@@ -157,7 +148,7 @@ class JobsSession:
         `JobNotFoundError` and what else the tree holds for one request.
         """
         text = _checked_id(job_id)
-        return await self._retried(self._asking(text), text)
+        return await self._calls.retried(self._calls.asking(text), text)
 
     @overload
     async def get_jobs(
@@ -242,7 +233,9 @@ class JobsSession:
         """
         text = _checked_id(job_id)
         _check_wait(timeout, polling)
-        return watch(text, self._lookups.of(text), self._sleep, polling or self._polling, timeout)
+        return watch(
+            text, self._lookups.of(text), self._calls.sleep, polling or self._polling, timeout
+        )
 
     async def create_job(
         self,
@@ -262,14 +255,7 @@ class JobsSession:
         if filter is not None:
             _check_text("filter", filter)
             document["filter"] = filter
-        request = self._transport.request(
-            "/v2/jobs", "the creation of a job", method="POST", json={"data": document}
-        )
-
-        async def create() -> Job:
-            return self._noted(decode_created(await self._transport.send(request)))
-
-        return await self._retried(create, None)
+        return await self._calls.retried(self._calls.creating(document), None)
 
     async def list_jobs(self) -> list[Job]:
         """Every job of the store that the service lists and that can be read.
@@ -277,7 +263,7 @@ class JobsSession:
         One that cannot be read is told by a WARNING in the log. A job expires a week after its
         creation. The service documents no paging; a list is at most 16 MiB.
         """
-        listing = await self._retried(self._ask_list, None)
+        listing = await self._calls.retried(self._calls.ask_list, None)
         for problem in listing.problems:
             _log.warning("a job of the list cannot be read: %s", problem)
         return listing.jobs
@@ -288,7 +274,7 @@ class JobsSession:
         Raises what `get_job` raises; `InvalidResponseError` where there is no file (yet).
         """
         text = _checked_id(job_id)
-        return await self._retried(self._asking_file(text), text)
+        return await self._calls.retried(self._calls.asking_file(text), text)
 
     async def download(
         self,
@@ -308,7 +294,7 @@ class JobsSession:
         text = _checked_id(job.id if isinstance(job, Job) else job)
         path = Path(destination)
         about = f"the file of job {text}"
-        ask = self._asking_file(text)
+        ask = self._calls.asking_file(text)
 
         async def get() -> Path:
             address = await ask()
@@ -320,7 +306,7 @@ class JobsSession:
                 return path
             raise closed()
 
-        return await self._retried(get, text)
+        return await self._calls.retried(get, text)
 
     async def export_orders(
         self,
@@ -365,75 +351,6 @@ class JobsSession:
             await in_time(saving, "was not saved", "Its file is still there: call download().")
         return job
 
-    async def _sleep(self, seconds: float) -> None:
-        with Scope(self._scopes):
-            return await asyncio.sleep(seconds)
-        raise closed()
-
-    async def _retried(self, call: Callable[[], Awaitable[T]], job_id: str | None) -> T:
-        """Call, again within `Retry` where the cause of a failure may pass."""
-        waits: Iterator[float] | None = None
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                return await call()
-            except MoltinJobsError as error:
-                if not error.temporary or _asks_too_long(error):
-                    raise
-                waits = waits or self._retry.intervals()
-                wait = next(waits, None)
-                if wait is None:
-                    raise
-                extra = {"job_id": job_id, "attempt": attempt, "wait": wait}
-                _log.warning("tried again in %.1f s: %s", wait, error, extra=extra)
-            await self._sleep(wait)
-
-    def _asking(self, job_id: str) -> Callable[[], Awaitable[Job]]:
-        request = self._transport.request(f"/v2/jobs/{job_id}", f"job {job_id}")
-
-        async def ask() -> Job:
-            return self._noted(decode_job(await self._transport.send(request), job_id))
-
-        return ask
-
-    def _asking_file(self, job_id: str) -> Callable[[], Awaitable[str]]:
-        path, about = f"/v2/jobs/{job_id}/file", f"the file of job {job_id}"
-        request = self._transport.request(path, about)
-
-        async def ask() -> str:
-            return decode_file(await self._transport.send(request), job_id)
-
-        return ask
-
-    async def _ask_list(self) -> Listing:
-        request = self._transport.request("/v2/jobs", "the list of jobs", max_body=MAX_LIST_BODY)
-        listing = decode_list(await self._transport.send(request))
-        for job in listing.jobs:
-            self._noted(job)
-        return listing
-
-    async def _ask_listed(self) -> Listed:
-        listing = await self._ask_list()
-        return Listed({job.id.lower(): job for job in listing.jobs}, listing.size)
-
-    def _noted(self, job: Job) -> Job:
-        if job.state is JobState.UNKNOWN:
-            self._warn_of_spelling(job)
-        return job
-
-    def _warn_of_spelling(self, job: Job) -> None:
-        known = self._unknown_spellings
-        spelling = one_line(job.status)
-        if spelling not in known and len(known) < _MOST_SPELLINGS:
-            known.add(spelling)
-            _log.warning(
-                "job %s: status %r is not documented; it is taken for one that may still change",
-                job.id,
-                spelling,
-                extra={"job_id": job.id, "job_status": spelling},
-            )
-
 
 async def wait_for_job(
     session: JobsSession,
@@ -465,10 +382,6 @@ async def _all(
     else:
         return [task.result() for task in tasks]
     raise first
-
-
-def _asks_too_long(error: MoltinJobsError) -> bool:
-    return isinstance(error, RateLimitError) and (error.retry_after or 0) > LONGEST_PAUSE
 
 
 def _poll_with(value: PollWith) -> PollWith:

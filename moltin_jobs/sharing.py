@@ -7,18 +7,17 @@ by one list. Nothing that is learned rests on a list being complete or fresh.
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
 import math
 import random
 import weakref
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Generic, Literal, TypeVar
 
-import attrs
-
-from .errors import MoltinJobsError
+from .decoding import Listing
+from .errors import MoltinJobsError, copied
 from .models import Job
+from .scope import Scope, Scopes, closed
 
 T = TypeVar("T")
 
@@ -40,51 +39,62 @@ class Shared(Generic[T]):
     in line asks. So there is no task that could outlive, or be cancelled under, anyone.
     """
 
-    __slots__ = ("__weakref__", "_answer", "_ask", "_asked", "_failure", "_line")
+    __slots__ = (
+        "__weakref__",
+        "_answer",
+        "_ask",
+        "_asked",
+        "_failure",
+        "_inside",
+        "_line",
+        "_scopes",
+    )
 
-    def __init__(self, ask: Callable[[], Awaitable[T]]) -> None:
+    def __init__(self, scopes: Scopes, ask: Callable[[], Awaitable[T]]) -> None:
+        self._scopes = scopes
         self._ask = ask
         self._line = asyncio.Lock()
+        self._inside = 0
         self._asked = 0
         self._answer: tuple[T, float] | None = None
-        self._failure: MoltinJobsError | None = None
+        self._failure: Exception | None = None
 
     async def get(self, max_age: float) -> tuple[T, float]:
         """The answer and when it came; the one in flight will do, or one that came lately.
 
         Raises what asking raises, if the answer in flight is that.
         """
-        loop = asyncio.get_running_loop()
-        if self._answer is not None and loop.time() - self._answer[1] < max_age:
+        now = asyncio.get_running_loop().time()
+        if self._answer is not None and now - self._answer[1] < max_age:
             return self._answer
-        asked = self._asked
-        async with self._line:
-            if self._asked == asked:
-                return await self._renewed()
-            if self._failure is not None:
-                raise copy.copy(self._failure)
-            assert self._answer is not None, "who asked has left one of the two"  # noqa: S101 (for mypy)
-            return self._answer
+        if not self._inside:
+            return await self._in_turn(self._asked)
+        with Scope(self._scopes):  # else the end of the session would not know who is in line
+            return await self._in_turn(self._asked)
+        raise closed()
 
-    async def _renewed(self) -> tuple[T, float]:
+    async def _in_turn(self, asked: int) -> tuple[T, float]:
+        self._inside += 1
+        try:
+            async with self._line:
+                if self._asked == asked:
+                    await self._renew()
+                elif self._failure is not None:
+                    raise copied(self._failure)
+        finally:
+            self._inside -= 1
+        assert self._answer is not None, "who asks leaves an answer or a failure"  # noqa: S101 (for mypy)
+        return self._answer
+
+    async def _renew(self) -> None:
         try:
             value = await self._ask()
-        except MoltinJobsError as error:
-            self._failure = copy.copy(error)  # without its frames
+        except Exception as error:
+            self._failure = copied(error)
             self._asked += 1
             raise
         self._answer, self._failure = (value, asyncio.get_running_loop().time()), None
         self._asked += 1
-        return self._answer
-
-
-@attrs.frozen
-class Listed:
-    """The jobs of one list, by their ids in lower case."""
-
-    jobs: Mapping[str, Job]
-    size: int
-    """In bytes."""
 
 
 class Lookups:
@@ -93,13 +103,15 @@ class Lookups:
     def __init__(
         self,
         poll_with: PollWith,
+        scopes: Scopes,
         asking: Callable[[str], Callable[[], Awaitable[Job]]],
-        ask_list: Callable[[], Awaitable[Listed]],
+        ask_list: Callable[[], Awaitable[Listing]],
     ) -> None:
         self._poll_with = poll_with
+        self._scopes = scopes
         self._asking = asking
         self._jobs: weakref.WeakValueDictionary[str, Shared[Job]] = weakref.WeakValueDictionary()
-        self._list = Shared(self._judged)
+        self._list = Shared(scopes, self._judged)
         self._ask_list = ask_list
         self._shun_until = -math.inf
 
@@ -107,7 +119,7 @@ class Lookups:
         """What one wait looks at its job with."""
         shared = self._jobs.get(job_id)
         if shared is None:
-            shared = self._jobs[job_id] = Shared(self._asking(job_id))
+            shared = self._jobs[job_id] = Shared(self._scopes, self._asking(job_id))
         if self._poll_with == "id":
             return shared.get
         return _ByList(self, job_id, shared).get
@@ -118,23 +130,25 @@ class Lookups:
         if alone or asyncio.get_running_loop().time() < self._shun_until:
             return None
         try:
-            listed, at = await self._list.get(max_age)
+            jobs, at = await self._list.get(max_age)
         except MoltinJobsError:
             return None  # asking by the id will tell what is wrong
-        job = listed.jobs.get(job_id.lower())
+        job = jobs.get(job_id.lower())
         return None if job is None else (job, at)
 
-    async def _judged(self) -> Listed:
+    async def _judged(self) -> dict[str, Job]:
+        """The jobs of a new list by their ids in lower case."""
         try:
-            listed = await self._ask_list()
+            listing = await self._ask_list()
         except MoltinJobsError as error:
             self._shun(f"failed: {error}")
             raise
+        jobs = {job.id.lower(): job for job in listing.jobs}
         if self._poll_with == "auto":
-            named = sum(job_id.lower() in listed.jobs for job_id in self._jobs)
-            if listed.size > _LARGEST_LIST or named * 2 < len(self._jobs):
-                self._shun(f"names {named} of {len(self._jobs)} in {listed.size} bytes")
-        return listed
+            named = sum(job_id.lower() in jobs for job_id in self._jobs)
+            if listing.size > _LARGEST_LIST or named * 2 < len(self._jobs):
+                self._shun(f"names {named} of {len(self._jobs)} in {listing.size} bytes")
+        return jobs
 
     def _shun(self, why: str) -> None:
         self._shun_until = asyncio.get_running_loop().time() + _SHUN_SECONDS

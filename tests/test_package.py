@@ -25,6 +25,7 @@ CLIENT = [
     "pacing",
     "auth",
     "transport",
+    "calls",
     "files",
     "sharing",
     "waiting",

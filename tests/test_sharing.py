@@ -20,6 +20,7 @@ from moltin_jobs import (
     Polling,
     ServerError,
 )
+from moltin_jobs.scope import Scopes
 from moltin_jobs.sharing import Shared
 from moltin_jobs.simulator import Fault, Simulator
 
@@ -123,6 +124,34 @@ class TestOneJob:
             assert (await other).status == "success"
             assert now() == pytest.approx(2, abs=0.01)
 
+    async def test_an_error_of_the_callers_is_shared_too(self) -> None:
+        asked: list[float] = []
+
+        async def vault() -> str:
+            asked.append(now())
+            await asyncio.sleep(1)
+            raise LookupError("sealed")
+
+        async with unlimited() as simulator:
+            async with JobsSession(vault, base_url=simulator.url) as session:
+                found = await session.wait_for_jobs(["a"] * 50, return_exceptions=True)
+        assert {repr(one) for one in found} == {"LookupError('sealed')"}
+        assert asked == [0]
+
+    @pytest.mark.parametrize("poll_with", ["id", "list"])
+    async def test_closing_ends_those_in_line(self, poll_with: Any) -> None:
+        async with unlimited() as simulator, session_on(simulator, poll_with=poll_with) as session:
+            simulator.add_job("a", duration=0)
+            simulator.spoil("hang")
+            waits = [asyncio.create_task(session.wait_for_job("a")) for _ in range(50)]
+            await asyncio.sleep(1)
+            await session.close()
+            await asyncio.sleep(0)
+            assert all(wait.done() for wait in waits)
+            for wait in waits:
+                with pytest.raises(RuntimeError, match="closed while"):
+                    await wait
+
     async def test_a_slot_is_free_again_whatever_happens(self) -> None:
         async with unlimited() as simulator, session_on(simulator, rate_limit=1) as session:
             simulator.add_job("a", duration=0)
@@ -167,7 +196,7 @@ class TestShared:
             await asyncio.sleep(1)
             return next(asked)
 
-        shared = Shared(ask)
+        shared = Shared(Scopes(10), ask)
         assert await shared.get(10) == (1, 1)
         await asyncio.sleep(5)
         assert await shared.get(5.1) == (1, 1)
