@@ -78,15 +78,12 @@ class Shared(Generic[T]):
         try:
             async with self._line:
                 if self._asked == asked:
-                    await self._renew()
-                elif self._failure is not None:
-                    raise copied(self._failure)
+                    return await self._renewed()
+                return self._shared()
         finally:
             self._inside -= 1
-        assert self._answer is not None, "who asks leaves an answer or a failure"  # noqa: S101 (for mypy)
-        return self._answer
 
-    async def _renew(self) -> None:
+    async def _renewed(self) -> tuple[T, float]:
         try:
             value = await self._ask()
         except Exception as error:
@@ -95,6 +92,13 @@ class Shared(Generic[T]):
             raise
         self._answer, self._failure = (value, asyncio.get_running_loop().time()), None
         self._asked += 1
+        return self._answer
+
+    def _shared(self) -> tuple[T, float]:
+        if self._failure is not None:
+            raise copied(self._failure)
+        assert self._answer is not None, "who asks leaves an answer or a failure"  # noqa: S101 (for mypy)
+        return self._answer
 
 
 class Lookups:
