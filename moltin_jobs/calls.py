@@ -58,7 +58,7 @@ class Calls:
                 if wait is None:
                     raise
                 extra = {"job_id": job_id, "attempt": attempt, "wait": wait}
-                _log.warning("tried again in %.1f s: %s", wait, error, extra=extra)
+                _log.warning("trying again in %.1f s: %s", wait, error, extra=extra)
             await self.sleep(wait)
 
     def asking(self, job_id: str) -> Callable[[], Awaitable[Job]]:

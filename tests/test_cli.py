@@ -607,7 +607,7 @@ class TestVerbosity:
         store.spoil(503)
         result = run("get", "a")
         (line,) = result.stderr.splitlines()
-        assert line.startswith("WARNING moltin_jobs: tried again in ")
+        assert line.startswith("WARNING moltin_jobs: trying again in ")
         assert result.stdout.startswith("a\tsuccess")
 
     def test_quiet_of_nothing(self, store: Store) -> None:
