@@ -120,7 +120,13 @@ def decode_file(answer: Answer, job_id: str) -> str:
     """The address of a job's file: ``href``, in ``data`` or bare."""
     about = f"the file of job {job_id}"
     if not 200 <= answer.status <= 299:
-        raise _api_error(answer, about, job_id)
+        raise _api_error(
+            answer,
+            about,
+            job_id,
+            missing="There is no such job, or it has no file: "
+            "has it succeeded? Jobs expire a week after they were created.",
+        )
     try:
         document = _load(answer)
         data = _data(document)
@@ -294,7 +300,9 @@ def _invalid(about: str, problem: object, answer: Answer) -> InvalidResponseErro
     return InvalidResponseError(about, str(problem), status=answer.status, body=answer.body)
 
 
-def _api_error(answer: Answer, about: str, job_id: str | None) -> APIError:
+def _api_error(
+    answer: Answer, about: str, job_id: str | None, missing: str | None = None
+) -> APIError:
     status = answer.status
     errors = _errors(answer)
     named = errors[0].get("request_id") if errors else None
@@ -304,7 +312,7 @@ def _api_error(answer: Answer, about: str, job_id: str | None) -> APIError:
         "retry_after": parse_retry_after(answer.headers.get("Retry-After"), answer.now),
     }
     if status == 404 and job_id is not None:
-        return JobNotFoundError(job_id, **facts)
+        return JobNotFoundError(job_id, **facts, advice=missing)
     if 300 <= status <= 399:
         target = one_line(answer.headers.get("Location", "nowhere"))
         facts["advice"] = (

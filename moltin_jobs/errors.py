@@ -237,9 +237,15 @@ class JobNotFoundError(APIError):
         errors: Sequence[dict[str, Any]] = (),
         request_id: str | None = None,
         retry_after: float | None = None,
+        advice: str | None = None,
     ) -> None:
         super().__init__(
-            404, f"job {job_id}", errors=errors, request_id=request_id, retry_after=retry_after
+            404,
+            f"job {job_id}",
+            errors=errors,
+            request_id=request_id,
+            retry_after=retry_after,
+            advice=advice,
         )
         self.job_id = job_id
         self.job: Job | None = None

@@ -223,7 +223,7 @@ class TestFile:
     async def test_none_yet(self) -> None:
         async with Simulator() as simulator, session_on(simulator) as session:
             simulator.add_job("a", duration=60)
-            with pytest.raises(JobNotFoundError):
+            with pytest.raises(JobNotFoundError, match="has it succeeded"):
                 await session.get_job_file("a")
 
     @pytest.mark.parametrize(
