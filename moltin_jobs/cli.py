@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import errno
 import json
@@ -322,7 +323,8 @@ async def _save(
     session: JobsSession, job_id: str, file: Path, console: Console, *, quiet: bool
 ) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bars:
+    bars = Progress(*columns, console=console)
+    with bars if console.is_terminal and not quiet else contextlib.nullcontext():
         bar = bars.add_task(file.name, total=None)
         try:
             await session.download(
