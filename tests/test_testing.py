@@ -46,7 +46,9 @@ def test_the_readmes_service_and_its_tests(tmp_path: Path) -> None:
     (example,) = re.findall(r"^```python\n# test_(?s:.*?)^```", README, re.MULTILINE)
     body = example.removeprefix("```python\n").removesuffix("```")
     (tmp_path / "test_export.py").write_text(body)
-    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
+    )
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
         cwd=tmp_path,
