@@ -9,39 +9,18 @@ from __future__ import annotations
 import datetime
 import email.utils
 import itertools
-import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import attrs
 import backoff
 
-from .errors import ConfigurationError, shown
+from .checks import check_count, check_number, check_seconds
 
 LONGEST_PAUSE = 120.0
 """Seconds that the session obeys a 429 for at most."""
 _LONGEST = 1e9  # seconds, thirty years: far above any sense, far below any overflow
-
-
-def check_number(name: str, value: object, wanted: str, allowed: Callable[[float], bool]) -> None:
-    """Raise `ConfigurationError` unless ``value`` is a finite number that is ``allowed``."""
-    try:
-        fits = (
-            isinstance(value, (int, float))
-            and not isinstance(value, bool)
-            and math.isfinite(value)
-            and allowed(value)
-        )
-    except OverflowError:  # an int beyond every float
-        fits = False
-    if not fits:
-        raise ConfigurationError(f"{name} must be {wanted}, not {shown(value)}")
-
-
-def check_seconds(name: str, value: object) -> None:
-    """Raise `ConfigurationError` unless ``value`` is a length of time that can pass."""
-    check_number(name, value, "a finite number of seconds above 0", lambda seconds: seconds > 0)
 
 
 def _interval(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -64,8 +43,7 @@ def _jitter(_: object, __: attrs.Attribute[Any], value: object) -> None:
 
 
 def _tries(_: object, __: attrs.Attribute[Any], value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigurationError(f"Retry.max_tries must be an int from 1, not {shown(value)}")
+    check_count("Retry.max_tries", value)
 
 
 def _exponential(initial: float, factor: float, longest: float) -> Iterator[float]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from .auth import Auth, ClientCredentials
 from .calls import Calls
+from .checks import check_seconds, check_text, instance
 from .errors import (
     MAY_EXIST,
     ConfigurationError,
@@ -28,7 +29,7 @@ from .errors import (
 from .files import Progress, save
 from .models import Job, JobState
 from .pacing import Limiter, Pacer
-from .schedule import Polling, Retry, check_seconds
+from .schedule import Polling, Retry
 from .scope import Scope, Scopes, closed
 from .sharing import Lookups, PollWith
 from .transport import Transport
@@ -42,7 +43,6 @@ JobId = str | uuid.UUID
 
 _log = logging.getLogger("moltin_jobs")
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_MOST_SPELLINGS = 100
 
 
 def _checked_id(job_id: object) -> str:
@@ -91,7 +91,7 @@ class JobsSession:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         check_seconds("request_timeout", request_timeout)
-        self._polling = _instance("polling", polling, Polling)
+        self._polling = instance("polling", polling, Polling)
         self._scopes = Scopes(request_timeout)
         self._transport = Transport(
             auth,
@@ -101,7 +101,7 @@ class JobsSession:
             http=http,
             headers=headers,
         )
-        self._calls = Calls(self._transport, self._scopes, _instance("retry", retry, Retry))
+        self._calls = Calls(self._transport, self._scopes, instance("retry", retry, Retry))
         self._lookups = Lookups(
             _poll_with(poll_with), self._scopes, self._calls.asking, self._calls.ask_list
         )
@@ -250,10 +250,10 @@ class JobsSession:
         where the job certainly was not created (no connection, 401, 429). Where it may have been,
         the error says so, and is not ``temporary``.
         """
-        _check_text("job_type", job_type)
+        check_text("job_type", job_type)
         document = {"type": "job", "job_type": job_type}
         if filter is not None:
-            _check_text("filter", filter)
+            check_text("filter", filter)
             document["filter"] = filter
         return await self._calls.retried(self._calls.creating(document), None)
 
@@ -390,22 +390,11 @@ def _poll_with(value: PollWith) -> PollWith:
     return value
 
 
-def _check_text(name: str, value: object) -> None:
-    if not isinstance(value, str) or not value or not value.isprintable():
-        raise ConfigurationError(f"{name} must be a non-empty printable str, not {shown(value)}")
-
-
 def _check_wait(timeout: object, polling: object) -> None:
     if timeout is not None:
         check_seconds("timeout", timeout)
     if polling is not None:
-        _instance("polling", polling, Polling)
-
-
-def _instance(name: str, value: object, kind: type[T]) -> T:
-    if not isinstance(value, kind):
-        raise ConfigurationError(f"{name} must be a {kind.__name__}, not {shown(value)}")
-    return value
+        instance("polling", polling, Polling)
 
 
 def _auth_from_env() -> str | ClientCredentials:

@@ -17,8 +17,6 @@ from moltin_jobs.schedule import (
     LONGEST_PAUSE,
     Polling,
     Retry,
-    check_number,
-    check_seconds,
     parse_retry_after,
     pause_length,
 )
@@ -167,25 +165,6 @@ class TestSettings:
         assert not hasattr(settings, "__dict__")
         with pytest.raises(TypeError, match="positional argument"):
             kind(1.0)
-
-
-class TestChecks:
-    """They serve the other settings too."""
-
-    @pytest.mark.parametrize("value", [*NEVER_SECONDS, pytest.param(None, id="none")])
-    def test_of_seconds(self, value: object) -> None:
-        with pytest.raises(ConfigurationError, match=r"^timeout must be a finite number of sec"):
-            check_seconds("timeout", value)
-
-    @pytest.mark.parametrize("value", [5e-324, 1, 1.5, 1.7976931348623157e308], ids=str)
-    def test_of_seconds_that_can_pass(self, value: float) -> None:
-        check_seconds("timeout", value)
-
-    def test_of_a_number(self) -> None:
-        check_number("size", 7, "seven", lambda number: number == 7)
-        with pytest.raises(ConfigurationError) as caught:
-            check_number("size", 8, "seven", lambda number: number == 7)
-        assert str(caught.value) == "size must be seven, not 8"
 
 
 class TestPolling:
