@@ -26,7 +26,10 @@ _TICK = 0.001  # a sleep may end early by less than the clock can show; do not s
 
 
 class Limiter(Protocol):
-    """What ``rate_limit`` may be, so that several processes can share one store's budget."""
+    """What ``rate_limit`` may be, so that several processes can share one store's budget.
+
+    If it also has ``async def pause(seconds)``, it is told for how long nothing may be sent.
+    """
 
     async def acquire(self) -> object:
         """Return when one more request may be sent; it is called once for each."""
@@ -157,3 +160,10 @@ class Pacer:
             )
         self._paused_until = max(self._paused_until, until)
         self._not_before = max(self._not_before, until)
+
+    async def share_pause(self) -> None:
+        """Tell the limiter of the pause, if it wants to know, for others who share it."""
+        pause = getattr(self._limiter, "pause", None)
+        left = self._paused_until - asyncio.get_running_loop().time()
+        if pause is not None and left > 0:
+            await pause(left)

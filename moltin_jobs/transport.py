@@ -340,6 +340,8 @@ class Transport:
             raise
         if len(read) > max_body:
             response.close()  # else the connection is free already
+        if response.status == 429:
+            await self._pacer.share_pause()
         body, headers = bytes(read), {}
         if not 200 <= response.status <= 299:
             headers = {k: response.headers[k] for k in _KEPT_HEADERS if k in response.headers}

@@ -250,6 +250,34 @@ class TestPause:
         pacer.pause(now(), 10)
         assert 10.5 <= await waiting <= 12.5
 
+    async def test_a_limiter_that_wants_to_know_is_told(self) -> None:
+        class Budget:
+            told: list[float] = []  # noqa: RUF012 (of the one there is)
+
+            async def acquire(self) -> None: ...
+
+            async def pause(self, seconds: float) -> None:
+                self.told.append(seconds)
+
+        pacer = Pacer(Budget())
+        await pacer.share_pause()
+        assert Budget.told == []
+        pacer.pause(await pacer.grant(), 7)
+        await asyncio.sleep(1)
+        await pacer.share_pause()
+        (seconds,) = Budget.told
+        assert 6 <= seconds <= 7.4
+        assert await send(pacer) == pytest.approx(1 + seconds)
+        await pacer.share_pause()
+        assert len(Budget.told) == 1
+
+    @pytest.mark.parametrize("rate_limit", [None, 1])
+    async def test_others_are_not(self, rate_limit: int | None) -> None:
+        pacer = Pacer(rate_limit)
+        pacer.pause(await pacer.grant(), None)
+        await pacer.share_pause()
+        assert now() == 0
+
     async def test_cancelled_in_a_pause_gives_the_slot_back(self) -> None:
         pacer = Pacer(1)
         pacer.pause(now(), 10)

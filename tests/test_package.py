@@ -19,6 +19,7 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 CLIENT = [
     "models",
     "errors",
+    "checks",
     "schedule",
     "decoding",
     "scope",
@@ -35,6 +36,7 @@ MAY_IMPORT = {name: set(CLIENT[:place]) for place, name in enumerate(CLIENT)} | 
     "__init__": set(CLIENT),
     "simulator": {"models"},
     "testing": {"session", "simulator"},
+    "redis_limiter": {"checks", "errors"},
     "board": {"errors", "models", "session"},
     "demo": {*CLIENT, "board", "simulator"},
     "cli": {*CLIENT, "board", "demo"},
@@ -182,6 +184,7 @@ class TestImports:
             ("click", []),
             ("rich", []),
             ("pytest", []),
+            ("throttled", []),
         ],
     )
     def test_a_package_has_its_one_user_in_the_client(self, package: str, users: list[str]) -> None:
@@ -192,7 +195,7 @@ class TestImports:
         found = [name for name in MODULES if "cattrs" in Imports(name, hints=True).others]
         assert found == ["decoding"]
 
-    @pytest.mark.parametrize("name", ["models", "errors", "schedule", "decoding"])
+    @pytest.mark.parametrize("name", ["models", "errors", "checks", "schedule", "decoding"])
     def test_what_is_pure_knows_no_loop_no_clock_and_no_chance(self, name: str) -> None:
         impure = {"asyncio", "time", "random", "socket", "threading", "logging", "os"}
         assert Imports(name, hints=False).others & impure == set()
@@ -206,7 +209,7 @@ class TestImports:
         )
         loaded = set(run.stdout.split())
         assert {f"moltin_jobs.{name}" for name in CLIENT} <= loaded
-        assert loaded & {"click", "rich", "pytest", "aiohttp.test_utils"} == set()
+        assert loaded & {"click", "rich", "pytest", "throttled", "aiohttp.test_utils"} == set()
         assert {name for name in loaded if name.startswith("moltin_jobs.")} == {
             f"moltin_jobs.{name}" for name in CLIENT
         }

@@ -1,0 +1,245 @@
+"""One limit for many processes, over a real Redis, which is killed, hung and started again."""
+
+import asyncio
+import itertools
+import json
+import logging
+import os
+import runpy
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+from throttled.asyncio import MemoryStore
+
+import moltin_jobs.redis_limiter
+from moltin_jobs import ConfigurationError, JobsSession
+from moltin_jobs.redis_limiter import RedisLimiter, _spaced
+from moltin_jobs.simulator import Fault, Simulator
+from tests.redis_server import MISSING, RedisServer
+
+NOBODY = "redis://127.0.0.1:1"  # port 1 is refused at once
+needs_redis = pytest.mark.skipif(bool(MISSING), reason=MISSING)
+
+Make = Callable[..., RedisLimiter]
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=needs_redis)])
+async def make(request: pytest.FixtureRequest) -> AsyncIterator[Make]:
+    """Makes limiters that share one Redis, or the same algorithm of the library in memory."""
+    made: list[RedisLimiter] = []
+    memory = MemoryStore()
+    in_redis = request.param == "redis"
+    url = request.getfixturevalue("redis").url if in_redis else NOBODY
+
+    def limiter(rate_limit: int = 600, processes: int = 2, store: str = "a") -> RedisLimiter:
+        one = RedisLimiter(url, store, rate_limit=rate_limit, processes=processes)
+        if not in_redis:
+            one._store = memory  # type: ignore[assignment]  # of the same interface
+            one._turns = _spaced(rate_limit * 5, 6, one._key, memory)
+        made.append(one)
+        return one
+
+    yield limiter
+    for one in made:
+        await one.close()
+
+
+async def times(limiter: RedisLimiter, count: int) -> list[float]:
+    taken = []
+    for _ in range(count):
+        await limiter.acquire()
+        taken.append(time.monotonic())
+    return taken
+
+
+def most_in_a_second(moments: Sequence[float]) -> int:
+    ordered = sorted(moments)
+    return max(sum(start <= t < start + 1 for t in ordered) for start in ordered)
+
+
+class TestSettings:
+    @pytest.mark.parametrize("url", ["", "redis", "http://h", "redis://h:x", None, 5], ids=repr)
+    def test_a_url_that_is_none_is_not_told(self, url: Any) -> None:
+        with pytest.raises(ConfigurationError) as caught:
+            RedisLimiter(url, "a", rate_limit=20, processes=1)
+        assert str(caught.value) == "url must be that of a Redis, as redis://HOST:6379"
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [("store", ""), ("store", 5), ("rate_limit", 0), ("rate_limit", None), ("processes", 1.5)],
+    )
+    def test_nonsense_is_named(self, name: str, value: Any) -> None:
+        settings: dict[str, Any] = {"store": "a", "rate_limit": 20, "processes": 1} | {name: value}
+        with pytest.raises(ConfigurationError, match=f"^{name} must be .*, not {value!r}$"):
+            RedisLimiter(NOBODY, **settings)
+
+    def test_without_its_package_it_says_what_to_install(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "throttled.asyncio", None)
+        with pytest.raises(ModuleNotFoundError, match=r"pip install 'moltin-jobs\[redis\]'"):
+            runpy.run_path(moltin_jobs.redis_limiter.__file__, run_name="moltin_jobs.again")
+
+
+class TestTurns:
+    async def test_they_are_evenly_spaced_and_first_come_first_served(self, make: Make) -> None:
+        one, other = make(rate_limit=100), make(rate_limit=100)
+        await one.acquire()
+        taken = await asyncio.gather(times(one, 20), times(other, 20))
+        ordered = sorted(itertools.chain(*taken))
+        assert ordered[-1] - ordered[0] == pytest.approx(39 * 0.012, abs=0.03)
+        # In turn, since each asks for its next one when it has had its last.
+        assert all(abs(a - b) < 0.05 for a, b in zip(*taken, strict=True))
+
+    async def test_another_store_has_its_own(self, make: Make) -> None:
+        one, other = make(rate_limit=1), make(rate_limit=1, store="b")
+        begun = time.monotonic()
+        await asyncio.gather(one.acquire(), other.acquire())
+        assert time.monotonic() - begun < 0.5
+
+    async def test_a_cancelled_caller_costs_at_most_its_turn(self, make: Make) -> None:
+        limiter = make(rate_limit=10)
+        await limiter.acquire()
+        begun = time.monotonic()
+        waiting = asyncio.create_task(limiter.acquire())
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+        await limiter.acquire()
+        assert time.monotonic() - begun == pytest.approx(0.24, abs=0.05)
+
+
+class TestPause:
+    async def test_it_reaches_everybody_and_the_longest_counts(self, make: Make) -> None:
+        one, other = make(), make()
+        begun = time.monotonic()
+        waiting = asyncio.create_task(times(other, 300))
+        await asyncio.sleep(0.1)
+        await one.pause(1.1)
+        await one.pause(0.1)
+        await waiting
+        moments = [moment - begun for moment in waiting.result()]
+        gap, after = max((late - soon, late) for soon, late in itertools.pairwise(moments))
+        assert 1.1 <= gap <= 3
+        assert after < 3.5
+        assert most_in_a_second(moments) <= 600
+
+    @needs_redis
+    async def test_a_429_to_one_session_pauses_another(self, redis: RedisServer) -> None:
+        def limiter() -> RedisLimiter:
+            return RedisLimiter(redis.url, "a", rate_limit=100, processes=2)
+
+        async with (
+            Simulator(rate_limit=None) as simulator,
+            limiter() as mine,
+            limiter() as yours,
+            JobsSession("simulator-token", base_url=simulator.url, rate_limit=mine) as first,
+            JobsSession("simulator-token", base_url=simulator.url, rate_limit=yours) as second,
+        ):
+            simulator.add_job("a", ["success"])
+            await second.get_job("a")
+            simulator.spoil(Fault(429, {"Retry-After": "1"}))
+            storm = asyncio.create_task(first.get_job("a"))
+            while len(simulator.requests) < 2:  # noqa: ASYNC110 (the simulator has no event for it)
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            await second.get_job("a")
+            await storm
+        before, after = [request.at for request in simulator.requests[1:3]]
+        assert 1 <= after - before <= 3.5
+
+
+class TestAway:
+    async def test_each_keeps_to_its_share_and_says_so_once(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with RedisLimiter(NOBODY, "a", rate_limit=100, processes=3) as limiter:
+            taken = await times(limiter, 11)
+            await limiter.pause(5)
+            await limiter.acquire()
+        assert taken[-1] - taken[0] == pytest.approx(10 * 0.036, abs=0.03)
+        (record,) = [record for record in caplog.records if record.name == "moltin_jobs"]
+        assert record.levelno == logging.WARNING
+        assert record.getMessage().startswith("store a: Redis is away (")
+        assert record.getMessage().endswith("its own share of the limit, 27.8 requests a second")
+
+    @needs_redis
+    async def test_killed_and_back(
+        self, redis: RedisServer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO, "moltin_jobs")
+        async with RedisLimiter(redis.url, "a", rate_limit=100, processes=3) as limiter:
+            await times(limiter, 5)
+            redis.kill()
+            alone = await times(limiter, 5)
+            redis.start()
+            await asyncio.sleep(1)
+            careful = await times(limiter, 5)
+            await asyncio.sleep(1.5)
+            together = await times(limiter, 5)
+        assert alone[-1] - alone[0] == pytest.approx(4 * 0.036, abs=0.02)
+        assert careful[-1] - careful[0] == pytest.approx(4 * 0.036, abs=0.02), "others may not know"
+        assert together[-1] - together[0] == pytest.approx(4 * 0.012, abs=0.02)
+        told = [record.message for record in caplog.records if record.name == "moltin_jobs"]
+        assert [one.partition("(")[0].partition(";")[0] for one in told] == [
+            "store a: Redis is away ",
+            "store a: Redis is back",
+        ]
+
+    @needs_redis
+    async def test_hung(self, redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+        async with RedisLimiter(redis.url, "a", rate_limit=100, processes=3) as limiter:
+            await limiter.acquire()
+            redis.hang()
+            begun = time.monotonic()
+            await times(limiter, 5)
+            assert time.monotonic() - begun == pytest.approx(0.5 + 4 * 0.036, abs=0.1)
+            assert "Redis is away (no answer within 0.5 s)" in caplog.text
+            redis.go_on()
+
+
+@needs_redis
+async def test_three_processes_keep_to_one_limit_whatever_befalls_redis(
+    redis: RedisServer,
+) -> None:
+    """FLEET_SECONDS=30 for longer; Redis is away for a sixth of it."""
+    rate, processes = 40, 3
+    seconds = float(os.environ.get("FLEET_SECONDS", "12"))
+    loop = asyncio.get_running_loop()
+    async with Simulator(rate_limit=None) as simulator:
+        simulator.add_job("first", duration=seconds)  # all that follow end with it
+        command = [sys.executable, "-m", "tests.fleet", simulator.url, redis.url, "40", "3"]
+        fleet = [
+            await asyncio.create_subprocess_exec(
+                *command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+            for _ in range(processes)
+        ]
+        ends = []
+        for number, process in enumerate(fleet):
+            ids = [simulator.add_job(f"job-{number}-{n}", duration=0) for n in range(30)]
+            ends.append(asyncio.create_task(process.communicate(" ".join(ids).encode())))
+        await asyncio.sleep(seconds / 2)
+        killed = loop.time()
+        redis.kill()
+        await asyncio.sleep(seconds / 6)
+        await asyncio.to_thread(redis.start)
+        back = loop.time()
+        outcomes = [json.loads(told) for told, _ in await asyncio.gather(*ends)]
+    assert outcomes == [{"success": 30}] * processes
+    moments = [request.at for request in simulator.requests]
+    assert most_in_a_second(moments) <= rate + processes
+    assert most_in_a_second([at for at in moments if at < killed]) <= rate
+    assert most_in_a_second([at for at in moments if at > back + 3]) <= rate
+    busy = [at for at in moments if killed - 2 <= at < killed - 1]
+    assert len(busy) >= 0.9 * rate / 1.2, "or the limit was kept by doing little"
+    print(f"most in a second: {most_in_a_second(moments)}")  # noqa: T201 (pytest -s shows it)
