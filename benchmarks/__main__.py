@@ -14,6 +14,7 @@ PARTS = {
     "limiter": "the rate limit: what a turn costs, and how exactly the rate is kept",
     "lists": "waits polled by id and by lists, in virtual time (--full: 1,000 waits; else 300)",
     "pace": "polls spent against detection lag, of our schedule and of others (simulation)",
+    "shared": "one limit for three processes over Redis, beside other libraries; its cost",
     "soak": "memory over 200,000 lookups and 20,000 waits with faults (--full; else a tenth)",
     "waits": "memory of a pending wait and processor time of a poll, by the thousand",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import socket
@@ -49,6 +50,13 @@ class RedisServer:
 
     def go_on(self) -> None:
         self._process.send_signal(signal.SIGCONT)
+
+    def info(self, section: str, pattern: str) -> list[str]:
+        """What its ``INFO`` tells, by a regular expression."""
+        with socket.create_connection(("127.0.0.1", self._port), 1) as link:
+            link.sendall(f"INFO {section}\r\nQUIT\r\n".encode())
+            told = b"".join(iter(lambda: link.recv(65536), b""))
+        return re.findall(pattern, told.decode())
 
     def _answers(self) -> bool:
         try:

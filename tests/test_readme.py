@@ -19,6 +19,7 @@ import moltin_jobs.errors
 from moltin_jobs import Job, Polling, Retry
 from moltin_jobs.simulator import Simulator
 from tests.raw_server import RawServer, http, job, send
+from tests.redis_server import MISSING, RedisServer
 from tests.test_tls import server_context
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -103,6 +104,8 @@ def test_every_example_is_run() -> None:
         "A proxy and a private CA",
         "In a notebook",
         "Testing your code",  # by test_testing.py
+        "A fleet of processes",  # by test_fleet.py
+        "Many processes, one limit",
     }
     assert set(BLOCKS) == set(TOLD) | elsewhere
 
@@ -193,6 +196,25 @@ async def test_the_proxy_and_the_private_ca(
     assert capsys.readouterr().out == "success\n"
 
 
+@pytest.mark.skipif(bool(MISSING), reason=MISSING)
+async def test_the_limiter_over_redis(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mains: list[Main] = []
+    monkeypatch.setattr(asyncio, "run", mains.append)  # Redis knows no virtual clock
+    async with Simulator() as simulator:
+        with RedisServer() as redis:
+            monkeypatch.setenv("REDIS_URL", redis.url)
+            monkeypatch.setenv("EPCC_API_BASE_URL", simulator.url)
+            monkeypatch.setenv("EPCC_ACCESS_TOKEN", simulator.token)
+            monkeypatch.delenv("EPCC_CLIENT_ID", raising=False)
+            simulator.add_job(JOB_IDS[0], ["pending", "success"])
+            run("Many processes, one limit")
+            await mains[0]
+            assert redis.info("commandstats", r"cmdstat_ttl:calls=(\d+)") == ["2"]
+    assert capsys.readouterr().out == "success\n"
+
+
 @pytest.mark.looptime
 async def test_the_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
     async with store(monkeypatch):
@@ -211,7 +233,7 @@ def test_the_tree_of_errors_names_them_all() -> None:
 
 
 def test_the_defaults_told_are_the_defaults() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| ([\d.]+)(?: s)? \|", README, re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| ([\d.]+)(?: s)? \|", SECTIONS["Waiting"], re.MULTILINE)
     assert {name: float(value) for name, value in rows} == {
         name: getattr(Polling(), name)
         for name in ("initial", "factor", "max_interval", "jitter", "outage")
