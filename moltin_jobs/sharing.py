@@ -35,8 +35,8 @@ _LARGEST_LIST = 1 << 20
 class Shared(Generic[T]):
     """The answers to one question, asked by one of those who want to know at a time.
 
-    Who finds another asking waits for that answer; when the one that asks is cancelled, the next
-    in line asks. So there is no task that could outlive, or be cancelled under, anyone.
+    Who finds another asking waits for that answer; when the one that asks is cancelled, one of
+    those who wait asks. So there is no task that could outlive, or be cancelled under, anyone.
     """
 
     __slots__ = (
@@ -44,18 +44,18 @@ class Shared(Generic[T]):
         "_answer",
         "_ask",
         "_asked",
+        "_asking",
         "_failure",
-        "_inside",
-        "_line",
+        "_over",
         "_scopes",
     )
 
     def __init__(self, scopes: Scopes, ask: Callable[[], Awaitable[T]]) -> None:
         self._scopes = scopes
         self._ask = ask
-        self._line = asyncio.Lock()
-        self._inside = 0
         self._asked = 0
+        self._asking = False
+        self._over: asyncio.Event | None = None  # made for whoever waits for the one that asks
         self._answer: tuple[T, float] | None = None
         self._failure: Exception | None = None
 
@@ -67,32 +67,34 @@ class Shared(Generic[T]):
         now = asyncio.get_running_loop().time()
         if self._answer is not None and now - self._answer[1] < max_age:
             return self._answer
-        if not self._inside:
-            return await self._in_turn(self._asked)
-        with Scope(self._scopes):  # else the end of the session would not know who is in line
-            return await self._in_turn(self._asked)
-        raise closed()
-
-    async def _in_turn(self, asked: int) -> tuple[T, float]:
-        self._inside += 1
-        try:
-            async with self._line:
-                if self._asked == asked:
-                    return await self._renewed()
+        asked = self._asked
+        while self._asking:
+            await self._asking_over()
+            if self._asked != asked:
                 return self._shared()
-        finally:
-            self._inside -= 1
-
-    async def _renewed(self) -> tuple[T, float]:
+        self._asking = True
         try:
             value = await self._ask()
         except Exception as error:
             self._failure = copied(error)
             self._asked += 1
             raise
-        self._answer, self._failure = (value, asyncio.get_running_loop().time()), None
-        self._asked += 1
-        return self._answer
+        else:
+            self._answer, self._failure = (value, asyncio.get_running_loop().time()), None
+            self._asked += 1
+            return self._answer
+        finally:
+            self._asking = False
+            if self._over is not None:
+                self._over.set()
+                self._over = None
+
+    async def _asking_over(self) -> None:
+        self._over = self._over or asyncio.Event()
+        with Scope(self._scopes):  # so that the end of the session reaches those who wait
+            await self._over.wait()
+            return
+        raise closed()
 
     def _shared(self) -> tuple[T, float]:
         if self._failure is not None:
