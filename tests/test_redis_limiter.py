@@ -173,6 +173,9 @@ class TestAway:
             assert await seconds_for(limiter, 11) == about(10 * 0.036)
             await limiter.pause(5)
             assert await seconds_for(limiter, 1) == about(0)
+            limiter._retry_at = 0.0  # as after a second
+            await limiter.acquire()
+            assert limiter._retry_at > 0, "asked again, in vain"
         (record,) = [record for record in caplog.records if record.name == "moltin_jobs"]
         assert record.levelno == logging.WARNING
         assert record.getMessage().startswith("store a: Redis is away (")
