@@ -171,7 +171,7 @@ def get(*, job_ids: list[str], base_url: str | None, as_json: bool, verbose: boo
 
 @commands.command()
 @_job_ids
-@click.option("--timeout", type=float, help="Seconds to wait for each job at most.")
+@click.option("--timeout", type=float, help="Seconds for each job at most; else no limit.")
 @_quiet
 @_base_url
 @_as_json
@@ -282,7 +282,7 @@ def download(
 @commands.command()
 @_file
 @_filter
-@click.option("--timeout", type=float, help="Seconds to wait for the job at most.")
+@click.option("--timeout", type=float, help="Seconds for the job at most; else no limit.")
 @_quiet
 @_base_url
 @_verbose

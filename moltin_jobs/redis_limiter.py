@@ -45,8 +45,8 @@ class RedisLimiter:
 
     ``url`` is that of a Redis (``redis://``, ``rediss://`` or ``unix://``). All that are given the
     same ``store``, any name for it, share its ``rate_limit``: requests in any one second, an int
-    from 1. ``processes`` is how many there are at most; while Redis is away, each keeps to
-    ``rate_limit / processes``.
+    from 1. ``processes`` is how many there are at most; while Redis is away, each keeps to its
+    part of what all have.
 
     Nobody tells Redis when a request arrives at the service, so turns are 1.2 times as far apart
     as the limit alone would have them. Then it holds unless a request is on its way 0.2 seconds
