@@ -37,6 +37,7 @@ from .errors import (
     PermissionDeniedError,
     one_line,
 )
+from .files import check
 from .models import Job, JobState
 from .session import JobsSession
 
@@ -304,6 +305,7 @@ def export(
     _log.setLevel(logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING)
 
     async def main() -> int:
+        await _check(file)
         board = Board(console, quiet=quiet)
         async with counted(board) as http, _session(base_url, http=http) as session:
             job = await session.create_job(filter=filter_)
@@ -317,6 +319,13 @@ def export(
         return 0
 
     _run(main())
+
+
+async def _check(file: Path) -> None:
+    try:
+        await check(file)
+    except OSError as error:
+        raise ConfigurationError(f"{file}: {error.strerror}. Nothing was asked for.") from None
 
 
 async def _save(
@@ -335,7 +344,10 @@ async def _save(
                 ),
             )
         except OSError as error:
-            raise ConfigurationError(f"{file}: {error.strerror}") from None
+            raise ConfigurationError(
+                f"{file}: {error.strerror}. Job {job_id} keeps its file: "
+                f"moltin-jobs download {job_id} FILE"
+            ) from None
 
 
 @commands.command()

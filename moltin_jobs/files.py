@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import secrets
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -12,6 +14,21 @@ from .errors import TransportError
 
 Progress = Callable[[int, int | None], object]
 """Is told the bytes that have come, and how many there will be if that is known."""
+
+
+async def check(destination: Path) -> None:
+    """Raise ``OSError`` where nothing can be saved as ``destination``; nothing is left there."""
+    await asyncio.to_thread(_check, destination)
+
+
+def _check(destination: Path) -> None:
+    told = str(destination)
+    if destination.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), told)
+    try:
+        tempfile.TemporaryFile(dir=destination.parent).close()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, told) from None
 
 
 async def save(

@@ -26,7 +26,7 @@ from .errors import (
     JobTimeoutError,
     shown,
 )
-from .files import Progress, save
+from .files import Progress, check, save
 from .models import Job, JobState
 from .pacing import Limiter, Pacer
 from .schedule import Polling, Retry
@@ -295,6 +295,7 @@ class JobsSession:
         path = Path(destination)
         about = f"the file of job {text}"
         ask = self._calls.asking_file(text)
+        await check(path)
 
         async def get() -> Path:
             address = await ask()
@@ -319,9 +320,12 @@ class JobsSession:
         """Create a job that exports orders, wait for it, and save its file if a place is given.
 
         ``timeout``, in seconds, bounds all of it. Returns the finished job. Raises what
-        `create_job`, `wait_for_job` and `download` raise.
+        `create_job`, `wait_for_job` and `download` raise; ``OSError`` for a place where nothing
+        can be saved, before a job is created.
         """
         _check_wait(timeout, None)
+        if destination is not None:
+            await check(Path(destination))
         loop = asyncio.get_running_loop()
         deadline = math.inf if timeout is None else loop.time() + timeout
         job: Job | None = None
@@ -348,7 +352,12 @@ class JobsSession:
         job = await self.wait_for_job(job.id, timeout=left)
         if destination is not None:
             saving = self.download(job, destination, progress=progress)
-            await in_time(saving, "was not saved", "Its file is still there: call download().")
+            kept = "Its file is still there: call download()."
+            try:
+                await in_time(saving, "was not saved", kept)
+            except OSError as error:
+                error.add_note(f"Job {job.id} has succeeded. {kept}")
+                raise
         return job
 
 

@@ -542,7 +542,21 @@ class TestFiles:
         place = str(tmp_path / "nowhere" / "orders.csv")
         result = run("download", "a", place)
         assert (result.exit_code, result.stdout) == (2, "")
-        assert result.stderr == f"error: {place}: No such file or directory\n"
+        assert result.stderr == (
+            f"error: {place}: No such file or directory. Job a keeps its file: "
+            f"moltin-jobs download a FILE\n"
+        )
+
+    def test_no_export_is_begun_to_a_place_that_cannot_be_written(
+        self, store: Store, tmp_path: Path
+    ) -> None:
+        place = str(tmp_path / "nowhere" / "orders.csv")
+        result = run("export", place)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr == (
+            f"error: {place}: No such file or directory. Nothing was asked for.\n"
+        )
+        assert store.simulator.requests == []
 
     def test_an_export(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with served(creation_seconds=0.3) as store:

@@ -436,6 +436,14 @@ class TestDownload:
         async with FileHost(send(http(b"x"))) as host, session_on(host.api) as session:
             with pytest.raises(FileNotFoundError):
                 await session.download("a", tmp_path / "nowhere" / "orders.csv")
+            assert host.api.requests == []
+
+    async def test_a_folder_in_its_place(self, tmp_path: Path) -> None:
+        async with FileHost(send(http(b"x"))) as host, session_on(host.api) as session:
+            with pytest.raises(IsADirectoryError) as caught:
+                await session.download("a", tmp_path)
+        assert caught.value.filename == str(tmp_path)
+        assert left(tmp_path) == []
 
     async def test_a_progress_that_fails_ends_it(self, tmp_path: Path) -> None:
         async with FileHost(send(http(b"x"))) as host, session_on(host.api) as session:
@@ -468,6 +476,26 @@ class TestExport:
         async with Simulator(creation_seconds=6) as simulator, session_on(simulator) as session:
             done = await session.export_orders()
         assert done.file_url == f"{simulator.files_url}/{done.id}.csv"
+
+    async def test_a_place_that_cannot_be_written_costs_no_job(self, tmp_path: Path) -> None:
+        async with Simulator() as simulator, session_on(simulator) as session:
+            with pytest.raises(FileNotFoundError) as caught:
+                await session.export_orders(destination=tmp_path / "nowhere" / "orders.csv")
+        assert caught.value.filename == str(tmp_path / "nowhere" / "orders.csv")
+        assert simulator.requests == []
+
+    async def test_a_place_that_goes_away_is_told_with_the_job(self, tmp_path: Path) -> None:
+        place = tmp_path / "exports"
+        place.mkdir()
+        async with Simulator(creation_seconds=60) as simulator, session_on(simulator) as session:
+            export = asyncio.create_task(session.export_orders(destination=place / "orders.csv"))
+            await asyncio.sleep(30)
+            place.rmdir()
+            with pytest.raises(FileNotFoundError) as caught:
+                await export
+            (listed,) = await session.list_jobs()
+        (note,) = caught.value.__notes__
+        assert note.startswith(f"Job {listed.id} has succeeded. Its file is still there")
 
     async def test_a_job_that_fails(self) -> None:
         async with Simulator() as simulator, session_on(simulator) as session:
