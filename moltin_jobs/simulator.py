@@ -151,6 +151,7 @@ class Simulator:
         self._latency = latency
         self._chaos = chaos
         self._creation_seconds = creation_seconds
+        self._created_next: collections.deque[dict[str, Any]] = collections.deque()
         self._random = random.Random(seed)  # noqa: S311 (to be repeated, not to be secret)
         self._jobs: dict[str, _Job] = {}
         self._queue_free_at = -math.inf
@@ -202,18 +203,29 @@ class Simulator:
         job_id = job_id or str(uuid.UUID(int=self._random.getrandbits(128), version=4))
         if job_id in self._jobs:
             raise ValueError(f"there is a job {job_id!r} already: give another id")
-        if statuses is not None and (isinstance(statuses, str) or not statuses):
-            raise ValueError(f"statuses must be a list of at least one, not {statuses!r}")
+        _check_script(statuses, duration)
         now = starts = ends = _now()
         if statuses is None:
             runs = 60 ** self._random.random() if duration is None else duration
-            if not 0 <= runs < math.inf:
-                raise ValueError(f"duration must be a number of seconds from 0, not {duration!r}")
             starts = max(now, self._queue_free_at)
             self._queue_free_at = ends = starts + runs
         file = _csv(job_id) if file is None else file
         self._jobs[job_id] = _Job(job_id, job_type, error, now, starts, ends, statuses, file)
         return job_id
+
+    def script_created(
+        self,
+        statuses: Sequence[str] | None = None,
+        *,
+        duration: float | None = None,
+        error: str | None = None,
+        file: bytes | None = None,
+    ) -> None:
+        """Have the next job that is created over HTTP be like one of `add_job` with the same."""
+        _check_script(statuses, duration)
+        self._created_next.append(
+            {"statuses": statuses, "duration": duration, "error": error, "file": file}
+        )
 
     def spoil(self, *faults: AnyFault, job_id: str | None = None) -> None:
         """Answer the next requests for jobs, or for that job only, with ``faults``, in order."""
@@ -359,7 +371,10 @@ class Simulator:
                 raise ValueError  # noqa: TRY301 (one way out)
         except (ValueError, LookupError, TypeError, AttributeError):
             return self._error(400)
-        job = self._jobs[self.add_job(job_type=job_type, duration=self._creation_seconds)]
+        settings: dict[str, Any] = {"duration": self._creation_seconds}
+        if self._created_next:
+            settings = self._created_next.popleft()
+        job = self._jobs[self.add_job(job_type=job_type, **settings)]
         if self._dialect == "current":
             return _json(202, {"data": [self._data(job)]})
         return _json(201, {"data": self._data(job)})
@@ -405,6 +420,15 @@ class Simulator:
         nanoseconds = int((self._epoch + at) * 1e9)
         moment = datetime.datetime.fromtimestamp(nanoseconds // 10**9, datetime.UTC)
         return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds % 10**9:09}Z"
+
+
+def _check_script(statuses: Sequence[str] | None, duration: float | None) -> None:
+    if statuses is not None and (isinstance(statuses, str) or not statuses):
+        raise ValueError(f"statuses must be a list of at least one, not {statuses!r}")
+    if statuses is not None and duration is not None:
+        raise ValueError("a job has statuses or a duration, not both")
+    if duration is not None and not 0 <= duration < math.inf:
+        raise ValueError(f"duration must be a number of seconds from 0, not {duration!r}")
 
 
 def _now() -> float:

@@ -642,6 +642,10 @@ class TestSettings:
         [
             ({"statuses": []}, "statuses must be a list of at least one, not []"),
             ({"statuses": "success"}, "statuses must be a list of at least one, not 'success'"),
+            (
+                {"statuses": ["success"], "duration": 1},
+                "a job has statuses or a duration, not both",
+            ),
             ({"duration": -1}, "duration must be a number of seconds from 0, not -1"),
             ({"duration": float("inf")}, "duration must be a number of seconds from 0, not inf"),
             ({"duration": float("nan")}, "duration must be a number of seconds from 0, not nan"),

@@ -36,6 +36,17 @@ async def test_a_job_that_fails_after_ten_minutes(
         await moltin_session.wait_for_job("a")
 
 
+@pytest.mark.looptime
+async def test_an_export_that_fails(
+    moltin_simulator: Simulator, moltin_session: JobsSession
+) -> None:
+    moltin_simulator.script_created(["pending", "failed"], error="No results")
+    with pytest.raises(JobFailedError, match="No results"):
+        await moltin_session.export_orders()
+    job = await moltin_session.export_orders()
+    assert job.status == "success", "only the next one is scripted"
+
+
 def test_without_pytest_asyncio_it_can_still_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pytest_asyncio", None)
     found = runpy.run_path(moltin_jobs.testing.__file__, run_name="moltin_jobs.testing_again")
