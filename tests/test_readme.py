@@ -74,7 +74,12 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> list[Simulator]:
                 simulator.add_job("good", ["pending", "success"])
                 simulator.add_job("bad", ["started", "failed"], error="No results")
                 simulator.add_job("slow", ["pending", "started"])
-                return await main
+                result = await main
+            # The runner would give the threads 300 seconds, which here are over at once.
+            loop: Any = asyncio.get_running_loop()
+            await loop.shutdown_default_executor()
+            loop._default_executor = None
+            return result
 
         with asyncio.Runner(loop_factory=looptime.new_event_loop) as runner:
             return runner.run(beside())
