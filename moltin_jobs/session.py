@@ -349,7 +349,17 @@ class JobsSession:
 
         job = await in_time(self.create_job(filter=filter), "was not created", MAY_EXIST)
         left = None if timeout is None else max(deadline - loop.time(), 0.001)
-        job = await self.wait_for_job(job.id, timeout=left)
+        try:
+            job = await self.wait_for_job(job.id, timeout=left)
+        except JobTimeoutError as error:  # which tells of the time that was left
+            assert timeout is not None, "without a timeout no deadline passes"  # noqa: S101 (for mypy)
+            raise JobTimeoutError(
+                job.id,
+                timeout=timeout,
+                job=error.job or job,
+                polls=error.polls,
+                last_error=error.last_error,
+            ) from None
         if destination is not None:
             saving = self.download(job, destination, progress=progress)
             kept = "Its file is still there: call download()."

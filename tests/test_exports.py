@@ -508,7 +508,7 @@ class TestExport:
         ("hangs", "told"),
         [
             (0, r"^job of this export was not created within 5 s: never seen.*may exist"),
-            (1, r"^job \S+ did not end within \S+ s: never seen"),
+            (1, r"^job \S+ did not end within 5 s: last seen 'pending'"),
             (2, r"^job \S+ was not saved within 5 s: last seen 'success'.*call download\(\)"),
         ],
     )
