@@ -76,7 +76,10 @@ class Calls:
         request = self._transport.request(path, about)
 
         async def ask() -> str:
-            return decode_file(await self._transport.send(request), job_id)
+            answer = await self._transport.send(request)
+            # A job without a file and one that is unknown get the same answer: look which it is.
+            job = await self.asking(job_id)() if answer.status == 404 else None
+            return decode_file(answer, job_id, job)
 
         return ask
 

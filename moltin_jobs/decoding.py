@@ -25,7 +25,7 @@ from .errors import (
     doubtful,
     one_line,
 )
-from .models import Job
+from .models import Job, JobState
 from .schedule import parse_retry_after
 
 MAX_BODY = 1 << 20
@@ -116,17 +116,17 @@ def decode_list(answer: Answer) -> Listing:
     return listing
 
 
-def decode_file(answer: Answer, job_id: str) -> str:
-    """The address of a job's file: ``href``, in ``data`` or bare."""
+def decode_file(answer: Answer, job_id: str, job: Job | None) -> str:
+    """The address of a job's file: ``href``, in ``data`` or bare.
+
+    ``job`` is what it looks like where the answer is a 404.
+    """
     about = f"the file of job {job_id}"
     if not 200 <= answer.status <= 299:
-        raise _api_error(
-            answer,
-            about,
-            job_id,
-            missing="There is no such job, or it has no file: "
-            "has it succeeded? Jobs expire a week after they were created.",
-        )
+        error = _api_error(answer, about, job_id, _no_file(job) if job is not None else None)
+        if isinstance(error, JobNotFoundError):
+            error.job = job
+        raise error
     try:
         document = _load(answer)
         data = _data(document)
@@ -137,6 +137,15 @@ def decode_file(answer: Answer, job_id: str) -> str:
         told = problem if isinstance(problem, ValueError) else "it is no object"
         raise _invalid(about, told, answer) from None
     return href
+
+
+def _no_file(job: Job) -> str:
+    status = one_line(job.status)
+    if not job.is_terminal:
+        return f"The job is there, and {status}: it has no file yet; wait for it first."
+    if job.state is JobState.SUCCEEDED:
+        return f"The job is there, and {status}, but its file is not: create a new job."
+    return f"The job is there, and {status}: it will never have a file; create a new job."
 
 
 def file_error(status: int, about: str) -> APIError:

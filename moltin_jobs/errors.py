@@ -226,7 +226,10 @@ class PermissionDeniedError(APIError):
 
 
 class JobNotFoundError(APIError):
-    """There is no such job, or none any more: a job expires a week after its creation."""
+    """There is no such job, or none any more: a job expires a week after its creation.
+
+    Or, asked for its file, it has none, and ``job`` tells what it is.
+    """
 
     advice = "Check the id and the store; jobs expire a week after they were created."
 
@@ -249,7 +252,7 @@ class JobNotFoundError(APIError):
         )
         self.job_id = job_id
         self.job: Job | None = None
-        """The job as last seen by the wait that met this, or ``None``."""
+        """The job as last seen by the wait that met this, or that has no file, or ``None``."""
 
 
 class RateLimitError(APIError):

@@ -271,7 +271,8 @@ class JobsSession:
     async def get_job_file(self, job_id: JobId) -> str:
         """The address of the file of a job that has succeeded: public, so keep it to yourself.
 
-        Raises what `get_job` raises; `InvalidResponseError` where there is no file (yet).
+        Raises what `get_job` raises; where only the file is not there (yet), `JobNotFoundError`
+        with the job as its ``job``.
         """
         text = _checked_id(job_id)
         return await self._calls.retried(self._calls.asking_file(text), text)

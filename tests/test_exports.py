@@ -23,6 +23,7 @@ from moltin_jobs import (
     JobsSession,
     JobTimeoutError,
     MoltinJobsError,
+    PermissionDeniedError,
     Retry,
     ServerError,
     TransportError,
@@ -220,11 +221,36 @@ class TestFile:
             simulator.add_job("a", duration=0)
             assert await session.get_job_file("a") == f"{simulator.files_url}/a.csv"
 
-    async def test_none_yet(self) -> None:
+    @pytest.mark.parametrize(
+        ("status", "advice"),
+        [
+            ("pending", "pending: it has no file yet; wait for it first"),
+            ("success", "success, but its file is not: create a new job"),
+            ("failed", "failed: it will never have a file; create a new job"),
+            ("cancelled", "cancelled: it will never have a file; create a new job"),
+        ],
+    )
+    async def test_none_of_a_job_that_is_there(self, status: str, advice: str) -> None:
         async with Simulator() as simulator, session_on(simulator) as session:
-            simulator.add_job("a", duration=60)
-            with pytest.raises(JobNotFoundError, match="has it succeeded"):
+            simulator.add_job("a", [status])
+            simulator.spoil(404)
+            with pytest.raises(JobNotFoundError, match=advice) as caught:
                 await session.get_job_file("a")
+        assert caught.value.job is not None
+        assert caught.value.job.status == status
+
+    async def test_a_refusal_to_tell(self) -> None:
+        async with Simulator() as simulator, session_on(simulator) as session:
+            simulator.spoil(403)
+            with pytest.raises(PermissionDeniedError, match=r"^the file of job a: "):
+                await session.get_job_file("a")
+            assert len(simulator.requests) == 1
+
+    async def test_none_of_a_job_that_is_nowhere(self) -> None:
+        async with Simulator() as simulator, session_on(simulator) as session:
+            with pytest.raises(JobNotFoundError, match="Check the id and the store") as caught:
+                await session.get_job_file("a")
+        assert caught.value.job is None
 
     @pytest.mark.parametrize(
         "body", [b"{}", b"[]", b"5", b'{"href": ""}', b'{"data": {"href": 5}}', b'{"data": []}']
