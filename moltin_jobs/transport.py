@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import importlib.metadata
 import ipaddress
+import logging
 import math
 import re
 import time
@@ -27,6 +28,7 @@ from .pacing import Pacer
 from .schedule import parse_retry_after
 from .scope import Scope, Scopes, closed
 
+_log = logging.getLogger("moltin_jobs")
 _CONNECTIONS = 100
 _USER_AGENT = f"moltin-jobs/{importlib.metadata.version('moltin-jobs')}"
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
@@ -56,6 +58,10 @@ def parse_base_url(text: object) -> URL:
             f"base_url must be https://HOST[:PORT][/PATH] (or http:// to this machine's own "
             f"loopback), without credentials, query or fragment, not {shown(told)}"
         ) from None
+    if url.path.rstrip("/").endswith("/v2"):
+        raise ConfigurationError(
+            f"base_url must end before the /v2 of the API, which is added: not {shown(text)}"
+        )
     return url
 
 
@@ -340,6 +346,7 @@ class Transport:
             raise
         if len(read) > max_body:
             response.close()  # else the connection is free already
+        _log.debug("%s %s: %d", request.method, request.url, response.status)
         if response.status == 429:
             await self._pacer.share_pause()
         body, headers = bytes(read), {}
@@ -375,8 +382,11 @@ class Transport:
                 temporary=False,
             )
         if isinstance(error, aiohttp.ClientConnectorError):
+            via_proxy = isinstance(error, aiohttp.ClientProxyConnectionError)
+            host = f"{'the proxy ' if via_proxy else ''}{error.host}:{error.port}"
+            reason = one_line(error.strerror or str(error.os_error))
             return TransportError(
-                about, f"{host} could not be reached ({text})", "Check base_url and the network."
+                about, f"{host} could not be reached ({reason})", "Check base_url and the network."
             )
         return TransportError(
             about, f"the answer of {host} broke off or is not HTTP ({text})", "Try again later."

@@ -23,16 +23,17 @@ class _Outage:
     """A run of polls that failed for passing causes."""
 
     def __init__(self, longest: float | None) -> None:
-        self._longest = math.inf if longest is None else longest
+        self.longest = math.inf if longest is None else longest
         self._since = 0.0
         self.failures = 0
 
-    def add(self, now: float) -> bool:
+    def add(self, error: MoltinJobsError, now: float) -> bool:
         """Count a failed poll; return whether the wait should give up."""
         if not self.failures:
             self._since = now
         self.failures += 1
-        return self.failures >= _FAILURES_OF_AN_OUTAGE and now - self._since >= self._longest
+        over = self.failures >= _FAILURES_OF_AN_OUTAGE and now - self._since >= self.longest
+        return over or not error.temporary
 
     def end(self) -> None:
         self.failures = 0
@@ -86,11 +87,12 @@ async def watch(  # noqa: C901 (the whole of a wait, in the order in which it ha
             answered_at = loop.time()
             if isinstance(error, JobNotFoundError):
                 error.job = seen
-            if not error.temporary or outage.add(answered_at):
+            gives_up = outage.add(error, answered_at)
+            interval = next(intervals)
+            _log_failure(job_id, polls, outage, None if gives_up else interval, error)
+            if gives_up:
                 raise
             last_error = error
-            interval = next(intervals)
-            _log_failure(job_id, polls, outage.failures, interval, error)
         except _DeadlinePassed:
             break
         else:
@@ -125,8 +127,15 @@ def _log_poll(job: Job, polls: int, interval: float) -> None:
 
 
 def _log_failure(
-    job_id: str, polls: int, failures: int, interval: float, error: MoltinJobsError
+    job_id: str, polls: int, outage: _Outage, wait: float | None, error: MoltinJobsError
 ) -> None:
-    level = logging.WARNING if failures == 1 else logging.DEBUG
-    extra = {"job_id": job_id, "attempt": polls, "failures": failures, "wait": interval}
-    _log.log(level, "the wait goes on after poll %d failed: %s", polls, error, extra=extra)
+    extra: dict[str, object] = {"job_id": job_id, "attempt": polls, "failures": outage.failures}
+    extra["error"] = type(error).__name__
+    if wait is None:
+        _log.debug("the wait ends after poll %d failed: %s", polls, error, extra=extra)
+        return
+    extra["wait"] = wait
+    level = logging.WARNING if outage.failures == 1 else logging.DEBUG
+    limit = "" if outage.longest == math.inf else f" ({outage.longest:g} s of this would end it)"
+    text = "the wait goes on after poll %d failed%s: %s"
+    _log.log(level, text, polls, limit, error, extra=extra)

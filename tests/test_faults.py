@@ -258,6 +258,18 @@ class TestConnecting:
         assert "could not be reached" in str(error)
         assert server.url.removeprefix("http://") in str(error)
 
+    async def test_a_proxy_that_refuses_is_told_from_the_host(self) -> None:
+        async with RawServer([]) as server:
+            pass
+        async with aiohttp.ClientSession(proxy=server.url) as http_session:
+            async with JobsSession(
+                "the-bearer-token", base_url="https://h.example", http=http_session, retry=ONCE
+            ) as session:
+                with pytest.raises(TransportError) as caught:
+                    await session.get_job("a")
+        told = f"the proxy {server.url.removeprefix('http://')} could not be reached"
+        assert told in str(caught.value)
+
     async def test_black_holed(self) -> None:
         with socket.socket() as listener, socket.socket() as first, socket.socket() as second:
             listener.bind(("127.0.0.1", 0))

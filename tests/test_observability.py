@@ -18,11 +18,16 @@ from moltin_jobs.simulator import Fault, Simulator
 
 pytestmark = pytest.mark.looptime
 
-FIELDS = ("job_id", "job_status", "attempt", "failures", "wait")
+FIELDS = ("job_id", "job_status", "attempt", "failures", "error", "wait")
 
 
 def fields(record: logging.LogRecord) -> dict[str, Any]:
     return {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """The records of this library that have fields."""
+    return [one for one in caplog.records if one.name == "moltin_jobs" and fields(one)]
 
 
 def about(wait: float) -> Any:
@@ -40,10 +45,22 @@ class TestLog:
             async with JobsSession(simulator.token, base_url=simulator.url) as session:
                 simulator.spoil(503, 502)
                 await session.wait_for_job("a")
-        records = [record for record in caplog.records if record.name == "moltin_jobs"]
+        records = told(caplog)
         assert [fields(record) for record in records] == [
-            {"job_id": "a", "attempt": 1, "failures": 1, "wait": about(0.5)},
-            {"job_id": "a", "attempt": 2, "failures": 2, "wait": about(0.6)},
+            {
+                "job_id": "a",
+                "attempt": 1,
+                "failures": 1,
+                "error": "ServerError",
+                "wait": about(0.5),
+            },
+            {
+                "job_id": "a",
+                "attempt": 2,
+                "failures": 2,
+                "error": "ServerError",
+                "wait": about(0.6),
+            },
             {"job_id": "a", "job_status": "pending", "attempt": 3, "wait": about(0.72)},
             {"job_id": "a", "job_status": "success", "attempt": 4},
         ]
@@ -55,14 +72,23 @@ class TestLog:
             async with JobsSession(simulator.token, base_url=simulator.url) as session:
                 simulator.spoil(503, 502)
                 await session.get_job("a")
-        first, second = [
-            fields(record) for record in caplog.records if record.name == "moltin_jobs"
-        ]
+        first, second = map(fields, told(caplog))
         assert (first.pop("wait"), second.pop("wait")) == (
             pytest.approx(0.375, abs=0.126),
             pytest.approx(0.75, abs=0.26),
         )
         assert [first, second] == [{"job_id": "a", "attempt": n} for n in (1, 2)]
+
+    async def test_each_request(self, caplog: pytest.LogCaptureFixture) -> None:
+        async with Simulator() as simulator:
+            simulator.add_job("a", ["success"])
+            auth = ClientCredentials(simulator.client_id, simulator.client_secret)
+            async with JobsSession(auth, base_url=simulator.url) as session:
+                await session.get_job("a")
+        assert [record.message for record in caplog.records if record.name == "moltin_jobs"] == [
+            f"POST {simulator.url}/oauth/access_token: 200",
+            f"GET {simulator.url}/v2/jobs/a: 200",
+        ]
 
     async def test_a_pause(self, caplog: pytest.LogCaptureFixture) -> None:
         async with Simulator() as simulator:

@@ -535,6 +535,11 @@ class TestRefusedBeforehand:
         assert "hush" not in str(caught.value)
         assert "some-token" not in str(caught.value)
 
+    @pytest.mark.parametrize("base_url", ["https://h/v2", "https://h/a/v2/"])
+    def test_an_address_with_the_version_of_the_api(self, base_url: str) -> None:
+        with pytest.raises(ConfigurationError, match="base_url must end before the /v2"):
+            JobsSession("some-token", base_url=base_url)
+
     @pytest.mark.parametrize(
         "base_url",
         ["http://localhost:8000", "http://127.1.2.3", "http://[::1]:80/a", "https://h/x/"],

@@ -218,8 +218,8 @@ async def test_logs_a_poll_and_the_first_failure_of_a_run(
     told = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert told == [
         ("DEBUG", "job a: started (poll 1)"),
-        ("WARNING", f"the wait goes on after poll 2 failed: {DOWN}"),
-        ("DEBUG", f"the wait goes on after poll 3 failed: {DOWN}"),
+        ("WARNING", f"the wait goes on after poll 2 failed (300 s of this would end it): {DOWN}"),
+        ("DEBUG", f"the wait goes on after poll 3 failed (300 s of this would end it): {DOWN}"),
         ("DEBUG", "job a: success (poll 4)"),
     ]
     fields = ("job_id", "attempt", "job_status", "failures")
