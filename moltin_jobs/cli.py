@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import datetime
 import errno
+import functools
 import json
 import logging
 import os
@@ -65,26 +66,53 @@ def _document(job_id: str, outcome: Outcome) -> str:
     return json.dumps({"id": job_id, "exception": type(outcome).__name__, "message": str(outcome)})
 
 
-def _report(job_id: str, outcome: Outcome, as_json: bool, say: Callable[..., None]) -> None:
-    """Tell the outcome on stdout, and an error on stderr besides."""
-    if as_json:
-        say(_document(job_id, outcome))
-    elif isinstance(outcome, Job):
-        told = outcome.error or outcome.file_url
-        say("\t".join([job_id, one_line(outcome.status)] + ([one_line(told)] if told else [])))
-    if not isinstance(outcome, Job):
-        say(f"error: {outcome}", err=True)
-
-
 class _ToConsole(logging.Handler):
-    """The log, on the console that the live table is on."""
+    """The log, on the console that the live table is on; the same trouble of many waits, once."""
 
     def __init__(self, console: Console) -> None:
-        super().__init__()
-        self._console = console
+        super().__init__(logging.WARNING)
+        self.console = console
+        self._told: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._console.print(Text(self.format(record)), soft_wrap=True)
+        trouble = getattr(record, "error", None)
+        if trouble is not None and self.level > logging.DEBUG:
+            if trouble in self._told:
+                return
+            self._told.add(trouble)
+        self.console.print(Text(self.format(record)), soft_wrap=True)
+
+
+@attrs.frozen
+class _Asked:
+    """What every command is told that asks the service."""
+
+    console: Console
+    base_url: str | None
+    as_json: bool
+    quiet: bool
+
+    def session(self, **settings: Any) -> JobsSession:
+        if self.base_url:
+            settings["base_url"] = self.base_url
+        return JobsSession.from_env(**settings)
+
+    def report(self, job_id: str, outcome: Outcome, say: Callable[..., None] = click.echo) -> int:
+        """Tell the outcome on stdout, and an error on stderr besides; return the exit code."""
+        if self.as_json:
+            say(_document(job_id, outcome))
+        elif isinstance(outcome, Job):
+            told = outcome.error or outcome.file_url
+            say("\t".join([job_id, one_line(outcome.status)] + ([one_line(told)] if told else [])))
+        if not isinstance(outcome, Job):
+            say(f"error: {outcome}", err=True)
+        return _exit_code(outcome)
+
+    def saved(self, job_id: str, file: Path) -> int:
+        """Tell where the file of a job is."""
+        document = json.dumps({"id": job_id, "saved_as": str(file)})
+        click.echo(document if self.as_json else f"{job_id}\t{file}")
+        return 0
 
 
 def _run(main: Coroutine[Any, Any, int]) -> None:
@@ -96,6 +124,34 @@ def _run(main: Coroutine[Any, Any, int]) -> None:
         click.echo(f"error: {error}", err=True)
         code = _exit_code(error)
     sys.exit(code)
+
+
+def _asks(command: Callable[..., Coroutine[Any, Any, int]]) -> Callable[..., None]:
+    """Make a command of what asks the service, with the options that all such have."""
+
+    @functools.wraps(command)
+    @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+    @click.option("-q", "--quiet", is_flag=True, help="No progress, no warnings; errors only.")
+    @click.option("-v", "--verbose", is_flag=True, help="Log every request and poll to stderr.")
+    @click.option("--base-url", help="The API's address.  [env: EPCC_API_BASE_URL]")
+    @click.pass_obj
+    def asking(
+        log: _ToConsole,
+        /,
+        *,
+        base_url: str | None,
+        as_json: bool,
+        quiet: bool,
+        verbose: bool,
+        **arguments: Any,
+    ) -> None:
+        if quiet and verbose:
+            raise click.UsageError("--quiet and --verbose exclude each other")
+        if quiet or verbose:
+            log.setLevel(logging.ERROR if quiet else logging.DEBUG)
+        _run(command(_Asked(log.console, base_url, as_json, quiet), **arguments))
+
+    return asking
 
 
 def _ids(context: click.Context, _argument: click.Parameter, given: tuple[str, ...]) -> list[str]:
@@ -111,17 +167,17 @@ def _ids(context: click.Context, _argument: click.Parameter, given: tuple[str, .
     return list(dict.fromkeys(words))
 
 
-def _session(base_url: str | None, **settings: Any) -> JobsSession:
-    return JobsSession.from_env(**settings, **({"base_url": base_url} if base_url else {}))
+def _place(_context: click.Context, _argument: click.Parameter, given: Path) -> Path:
+    if str(given) == "-":
+        raise click.BadParameter("give a name, not -: a file appears once it is whole.")
+    return given
 
 
 _job_ids = click.argument("job_ids", nargs=-1, required=True, metavar="ID…", callback=_ids)
-_base_url = click.option("--base-url", help="The API's address.  [env: EPCC_API_BASE_URL]")
-_as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 _filter = click.option("--filter", "filter_", help="Which orders, in the service's own words.")
-_file = click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
-_quiet = click.option("-q", "--quiet", is_flag=True, help="No progress, no warnings.")
-_verbose = click.option("-v", "--verbose", is_flag=True, help="Log every poll to stderr.")
+_file = click.argument(
+    "file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), callback=_place
+)
 
 
 @click.group()
@@ -135,190 +191,121 @@ def commands(context: click.Context) -> None:
     3 timed out, 4 authentication, 5 not found, 6 network or service, 130 interrupted.
     Example: moltin-jobs wait --timeout 600 974c9db4-38da-4dbf-90c2-33eed5f3e77c
     """
-    context.obj = console = Console(stderr=True)
-    handler = _ToConsole(console)
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
-    _log.addHandler(handler)
-    context.call_on_close(lambda: _log.removeHandler(handler))
+    context.obj = log = _ToConsole(Console(stderr=True))
+    log.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    _log.addHandler(log)
+    _log.setLevel(logging.DEBUG)  # the board goes by it; what is printed is the handler's affair
+    context.call_on_close(lambda: _log.removeHandler(log))
 
 
 @commands.command()
 @_job_ids
-@_base_url
-@_as_json
-@_verbose
-def get(*, job_ids: list[str], base_url: str | None, as_json: bool, verbose: bool) -> None:
+@_asks
+async def get(asked: _Asked, *, job_ids: list[str]) -> int:
     """Look jobs up once: id, status, and the error or the file.
 
     "-" reads ids from standard input.
 
     Example: moltin-jobs get --json - < ids.txt
     """
-    _log.setLevel(logging.DEBUG if verbose else logging.WARNING)
+    async with asked.session() as session:
 
-    async def main() -> int:
-        async with _session(base_url) as session:
-            outcomes = await session.get_jobs(job_ids, return_exceptions=True)
-        code = 0
-        for job_id, outcome in zip(job_ids, outcomes, strict=True):
-            if not isinstance(outcome, Outcome):
-                raise outcome
-            _report(job_id, outcome, as_json, click.echo)
-            code = max(code, _exit_code(outcome))
-        return code
+        async def outcome(job_id: str) -> Outcome:
+            try:
+                return await session.get_job(job_id)
+            except MoltinJobsError as error:
+                return error
 
-    _run(main())
+        outcomes = await asyncio.gather(*map(outcome, job_ids))
+    return max(map(asked.report, job_ids, outcomes))
 
 
 @commands.command()
 @_job_ids
 @click.option("--timeout", type=float, help="Seconds for each job at most; else no limit.")
-@_quiet
-@_base_url
-@_as_json
-@_verbose
-@click.pass_obj
-def wait(
-    console: Console,
-    *,
-    job_ids: list[str],
-    timeout: float | None,
-    quiet: bool,
-    base_url: str | None,
-    as_json: bool,
-    verbose: bool,
-) -> None:
+@_asks
+async def wait(asked: _Asked, *, job_ids: list[str], timeout: float | None) -> int:
     """Wait until jobs have ended; each is reported as it does.
 
     "-" reads ids from standard input.
 
     Example: moltin-jobs wait --timeout 600 - < ids.txt
     """
-    usual = logging.ERROR if quiet else logging.WARNING
-    _log.setLevel(logging.DEBUG if verbose else usual)
-
-    async def main() -> int:
-        board = Board(console, job_ids, quiet=quiet)
-        async with counted(board) as http, _session(base_url, http=http) as session:
-            outcomes = await follow(
-                session,
-                board,
-                timeout,
-                lambda job_id, outcome: _report(job_id, outcome, as_json, board.say),
-            )
-        return max(map(_exit_code, outcomes))
-
-    _run(main())
+    board = Board(asked.console, job_ids, quiet=asked.quiet)
+    async with counted(board) as http, asked.session(http=http) as session:
+        report = functools.partial(asked.report, say=board.say)
+        outcomes = await follow(session, board, timeout, report)
+    return max(map(_exit_code, outcomes))
 
 
 @commands.command()
 @click.option("--type", "job_type", default="order_export", show_default=True)
 @_filter
-@_base_url
-@_as_json
-@_verbose
-def create(
-    *, job_type: str, filter_: str | None, base_url: str | None, as_json: bool, verbose: bool
-) -> None:
+@_asks
+async def create(asked: _Asked, *, job_type: str, filter_: str | None) -> int:
     """Create a job, and print its id and status.
 
     Example: moltin-jobs create --filter 'gt(created_at,2018-09-01)'
     """
-    _log.setLevel(logging.DEBUG if verbose else logging.WARNING)
-
-    async def main() -> int:
-        async with _session(base_url) as session:
-            job = await session.create_job(job_type, filter=filter_)
-        _report(job.id, job, as_json, click.echo)
-        return 0
-
-    _run(main())
+    async with asked.session() as session:
+        job = await session.create_job(job_type, filter=filter_)
+    asked.report(job.id, job)
+    return 0
 
 
 @commands.command("list")
-@_base_url
-@_as_json
-@_verbose
-def list_(*, base_url: str | None, as_json: bool, verbose: bool) -> None:
+@_asks
+async def list_(asked: _Asked) -> int:
     """List the jobs of the store: id, status, and the error or the file.
 
     Example: moltin-jobs list --json
     """
-    _log.setLevel(logging.DEBUG if verbose else logging.WARNING)
-
-    async def main() -> int:
-        async with _session(base_url) as session:
-            for job in await session.list_jobs():
-                _report(job.id, job, as_json, click.echo)
-        return 0
-
-    _run(main())
+    async with asked.session() as session:
+        for job in await session.list_jobs():
+            asked.report(job.id, job)
+    return 0
 
 
 @commands.command()
 @click.argument("job_id", metavar="ID")
 @_file
-@_quiet
-@_base_url
-@_verbose
-@click.pass_obj
-def download(
-    console: Console, *, job_id: str, file: Path, quiet: bool, base_url: str | None, verbose: bool
-) -> None:
+@_asks
+async def download(asked: _Asked, *, job_id: str, file: Path) -> int:
     """Save the file of a job that has succeeded.
 
     It appears under its name once it is whole. Example: moltin-jobs download ID orders.csv
     """
-    _log.setLevel(logging.DEBUG if verbose else logging.WARNING)
-
-    async def main() -> int:
-        async with _session(base_url) as session:
-            await _save(session, job_id, file, console, quiet=quiet)
-        click.echo(f"{job_id}\t{file}")
-        return 0
-
-    _run(main())
+    async with asked.session() as session:
+        try:
+            await _save(session, job_id, file, asked)
+        except MoltinJobsError as error:
+            return asked.report(job_id, error)
+    return asked.saved(job_id, file)
 
 
 @commands.command()
 @_file
 @_filter
 @click.option("--timeout", type=float, help="Seconds for the job at most; else no limit.")
-@_quiet
-@_base_url
-@_verbose
-@click.pass_obj
-def export(
-    console: Console,
-    *,
-    file: Path,
-    filter_: str | None,
-    timeout: float | None,
-    quiet: bool,
-    base_url: str | None,
-    verbose: bool,
-) -> None:
+@_asks
+async def export(asked: _Asked, *, file: Path, filter_: str | None, timeout: float | None) -> int:
     """Export orders: create the job, wait for it, save its file.
 
     Example: moltin-jobs export --timeout 3600 orders.csv
     """
-    _log.setLevel(logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING)
-
-    async def main() -> int:
-        await _check(file)
-        board = Board(console, quiet=quiet)
-        async with counted(board) as http, _session(base_url, http=http) as session:
-            job = await session.create_job(filter=filter_)
-            board.add(job.id)
-            (outcome,) = await follow(session, board, timeout, lambda _id, _outcome: None)
-            if code := _exit_code(outcome):
-                _report(job.id, outcome, as_json=False, say=board.say)
-                return code
-            await _save(session, job.id, file, console, quiet=quiet)
-        click.echo(f"{job.id}\t{file}")
-        return 0
-
-    _run(main())
+    await _check(file)
+    board = Board(asked.console, quiet=asked.quiet)
+    async with counted(board) as http, asked.session(http=http) as session:
+        job = await session.create_job(filter=filter_)
+        board.add(job.id)
+        (outcome,) = await follow(session, board, timeout, lambda _id, _outcome: None)
+        if not isinstance(outcome, Job) or outcome.state is not JobState.SUCCEEDED:
+            return asked.report(job.id, outcome, board.say)
+        try:
+            await _save(session, job.id, file, asked)
+        except MoltinJobsError as error:
+            return asked.report(job.id, error)
+    return asked.saved(job.id, file)
 
 
 async def _check(file: Path) -> None:
@@ -328,12 +315,10 @@ async def _check(file: Path) -> None:
         raise ConfigurationError(f"{file}: {error.strerror}. Nothing was asked for.") from None
 
 
-async def _save(
-    session: JobsSession, job_id: str, file: Path, console: Console, *, quiet: bool
-) -> None:
+async def _save(session: JobsSession, job_id: str, file: Path, asked: _Asked) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
-    bars = Progress(*columns, console=console)
-    with bars if console.is_terminal and not quiet else contextlib.nullcontext():
+    bars = Progress(*columns, console=asked.console)
+    with bars if asked.console.is_terminal and not asked.quiet else contextlib.nullcontext():
         bar = bars.add_task(file.name, total=None)
         try:
             await session.download(
@@ -373,9 +358,9 @@ def serve(port: int) -> None:
 
 @commands.command("demo")
 @click.pass_obj
-def demo_(console: Console) -> None:
+def demo_(log: _ToConsole) -> None:
     """Watch a dozen jobs run on a simulated service: some ten seconds, no account needed.
 
     Example: moltin-jobs demo
     """
-    _run(demo.demo(console))
+    _run(demo.demo(log.console))

@@ -29,7 +29,7 @@ from rich.console import Console
 
 import moltin_jobs.__main__
 from moltin_jobs import Job, JobNotFoundError, JobsSession, Polling, Retry, cli, demo
-from moltin_jobs.board import Board
+from moltin_jobs.board import Board, follow
 from moltin_jobs.simulator import Fault, Simulator
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -245,20 +245,25 @@ class TestGet:
         assert "Missing argument 'ID…'" in result.stderr
         assert not store.simulator.requests
 
-    def test_what_is_no_id_is_refused_before_anything_is_sent(self, store: Store) -> None:
-        store.add("a")
-        result = run("get", "a", "../secrets")
-        assert (result.exit_code, result.stdout) == (2, "")
-        assert result.stderr.startswith("error: '../secrets' is not a job id")
-        assert not store.simulator.requests
+    @pytest.mark.parametrize("command", ["get", "wait"])
+    def test_what_is_no_id_is_refused_and_spares_the_others(
+        self, store: Store, command: str
+    ) -> None:
+        result = run(command, "--json", "../secrets", store.add("a"))
+        outcomes = {one["id"]: one for one in objects(result)}
+        assert outcomes["../secrets"]["exception"] == "InvalidJobIdError"
+        assert outcomes["a"]["state"] == "succeeded"
+        assert "error: '../secrets' is not a job id" in result.stderr
+        assert result.exit_code == 2
+        assert store.asked_for() == ["a"]
 
     def test_a_defect_is_not_passed_off_as_an_outcome(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        async def broken(*_: object, **__: object) -> list[Exception]:
-            return [ZeroDivisionError("a defect")]
+        async def broken(*_: object) -> Job:
+            raise ZeroDivisionError("a defect")
 
-        monkeypatch.setattr(Brisk, "get_jobs", broken)
+        monkeypatch.setattr(Brisk, "get_job", broken)
         with pytest.raises(ZeroDivisionError, match="a defect"):
             run("get", store.add("a"))
 
@@ -533,9 +538,32 @@ class TestFiles:
 
     def test_no_file_yet(self, store: Store, tmp_path: Path) -> None:
         store.add("a", "pending")
-        result = run("download", "a", str(tmp_path / "orders.csv"))
+        place = str(tmp_path / "orders.csv")
+        result = run("download", "a", place)
         assert (result.exit_code, result.stdout) == (5, "")
         assert result.stderr.startswith("error: job a: the service answered 404")
+        assert "pending: it has no file yet; wait for it first" in result.stderr
+        assert "Check the id and the store" in run("download", "nowhere", place).stderr
+        (error,) = objects(run("download", "--json", "a", place))
+        assert (error["id"], error["exception"]) == ("a", "JobNotFoundError")
+
+    @pytest.mark.parametrize("command", [["download", "a"], ["export"]])
+    def test_a_file_has_a_name(self, store: Store, command: list[str]) -> None:
+        result = run(*command, "-")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "give a name, not -" in result.stderr
+        assert not store.simulator.requests
+
+    def test_as_json(self, store: Store, tmp_path: Path) -> None:
+        place = str(tmp_path / "orders.csv")
+        assert objects(run("download", "--json", store.add("a"), place)) == [
+            {"id": "a", "saved_as": place}
+        ]
+        (exported,) = objects(run("export", "--json", "-q", place))
+        assert exported["saved_as"] == place
+        store.do(lambda: store.simulator.script_created(["failed"], error=DOCUMENTED_ERROR))
+        (failed,) = objects(run("export", "--json", "-q", place))
+        assert (failed["state"], failed["error"]) == ("failed", DOCUMENTED_ERROR)
 
     def test_a_place_that_cannot_be_written(self, store: Store, tmp_path: Path) -> None:
         store.add("a", "success")
@@ -599,6 +627,16 @@ class TestFiles:
         assert told in result.output
         assert list(tmp_path.iterdir()) == []
 
+    def test_an_export_whose_file_is_gone(self, store: Store, tmp_path: Path) -> None:
+        for status in (202, 200):
+            ended = json.dumps({"data": {"id": "a", "status": "success"}}).encode()
+            store.spoil(Fault(status, body=ended))
+        result = run("export", "--json", "-q", str(tmp_path / "orders.csv"))
+        (error,) = objects(result)
+        assert (error["id"], error["exception"]) == ("a", "JobNotFoundError")
+        assert result.stderr == f"error: {error['message']}\n"
+        assert result.exit_code == 5
+
     def test_the_bar_in_a_terminal(self, tmp_path: Path) -> None:
         terminal = Terminal()
         with served(creation_seconds=0.5) as store:
@@ -629,22 +667,57 @@ class TestVerbosity:
         store.spoil(503)
         assert run("wait", "-q", "a").stderr == ""
 
+    def test_quiet_of_a_lookup_too(self, store: Store) -> None:
+        store.spoil(503)
+        result = run("get", "-q", store.add("a"))
+        assert (result.exit_code, result.stderr) == (0, "")
+
     def test_of_trouble_during_a_wait(self, store: Store) -> None:
-        store.add("a", "pending", "success")
+        store.add("a", "pending", "pending", "success")
         store.spoil(503, 503)
-        progress = run("wait", "a").stderr.splitlines()
-        assert progress[0].startswith("WARNING moltin_jobs: the wait goes on after poll 1 failed")
-        assert [line.split()[3] for line in progress[1:]] == ["pending", "success"]
+        warning, *progress = run("wait", "a").stderr.splitlines()
+        assert warning.startswith("WARNING moltin_jobs: the wait goes on after poll 1 failed")
+        assert [line.split(maxsplit=3)[3] for line in progress] == [
+            "ServerError, trying again",
+            "pending",
+            "success",
+        ]
+
+    def test_that_trouble_has_passed(self, store: Store) -> None:
+        store.add("a", "pending", "success")
+        pending = json.dumps({"data": {"id": "a", "status": "pending"}}).encode()
+        store.spoil(Fault(body=pending), 503, job_id="a")
+        lines = run("wait", "a").stderr.splitlines()
+        told = [line.split(maxsplit=3)[3] for line in lines if "WARNING" not in line]
+        assert told == ["pending", "ServerError, trying again", "pending", "success"]
+
+    def test_of_the_same_trouble_of_many_waits_once(self, store: Store) -> None:
+        ids = [store.add(f"job-{number}") for number in range(5)]
+        for job_id in ids:
+            store.spoil(503, "reset", job_id=job_id)
+        lines = run("wait", *ids).stderr.splitlines()
+        assert sum("WARNING" in line for line in lines) == 1
+        assert sum("ServerError, trying again" in line for line in lines) == 5
+        assert sum("WARNING" in line for line in run("wait", "-v", *ids).stderr.splitlines()) == 0
 
     @pytest.mark.parametrize("option", ["-v", "--verbose"])
-    def test_of_every_poll_if_asked(self, store: Store, option: str) -> None:
-        store.add("a", "pending", "success")
-        result = run("wait", "-q", option, "a")
-        polls = result.stderr.splitlines()
-        assert len(polls) == 2
-        assert all(line.startswith("DEBUG moltin_jobs: job a: ") for line in polls)
+    @pytest.mark.parametrize("command", ["get", "wait"])
+    def test_of_everything_if_asked(self, store: Store, command: str, option: str) -> None:
+        result = run(command, option, store.add("a"))
+        requests = [
+            f"DEBUG moltin_jobs: POST {store.simulator.url}/oauth/access_token: 200",
+            f"DEBUG moltin_jobs: GET {store.simulator.url}/v2/jobs/a: 200",
+        ]
+        assert result.stderr.splitlines()[:2] == requests
+        if command == "wait":
+            assert "DEBUG moltin_jobs: job a: success (poll 1)\n" in result.stderr
         assert "issued-" not in result.output
         assert store.simulator.client_secret not in result.output
+
+    def test_not_of_nothing_and_everything(self, store: Store) -> None:
+        result = run("wait", "-q", "-v", store.add("a"))
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "--quiet and --verbose exclude each other" in result.stderr
 
     def test_no_handler_is_left(self, store: Store) -> None:
         before = logging.getLogger("moltin_jobs").handlers[:]
@@ -787,13 +860,65 @@ class TestTerminal:
         ]
         assert rows[6].strip() == "… and 14 more"
 
+    @pytest.mark.parametrize("width", [40, 60])
+    def test_a_narrow_terminal(self, width: int) -> None:
+        console = Console(file=io.StringIO(), height=12, width=width)
+        board = Board(console, [f"order-export-{n}" for n in range(20)], quiet=False)
+        for number in range(20):
+            failed = Job(id=f"order-export-{number}", status="failed", error=DOCUMENTED_ERROR * 3)
+            board.changed(failed.id, failed)
+        with console.capture() as screen:
+            console.print(board.table())
+        lines = screen.get().splitlines()
+        assert len(lines) == 11, "the last line is the cursor's"
+        assert lines[-1].strip() == "… and 12 more"
+        assert all("failed" in line and "…" in line for line in lines[2:-1])
+
+    def test_a_rate_that_is_no_more_than_it_was(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        clock = [0.0]
+        monkeypatch.setattr("moltin_jobs.board.time.monotonic", lambda: clock[0])
+        board = Board(Console(), ["a"], quiet=False)
+        rates = []
+        for tick in range(100):
+            clock[0] = tick * 0.1001
+            if tick % 10 == 0:  # 20 in each second, all at once
+                for _ in range(20):
+                    board.sent()
+            rates.append(board._rate(clock[0]))
+        assert max(rates) == 20
+
+    def test_waits_that_reach_nobody(self) -> None:
+        ids = [f"order-export-{number:02}" for number in range(1, 13)]
+        board, screen = Board(Console(file=io.StringIO()), ids), io.StringIO()
+
+        async def main() -> None:
+            async with JobsSession(
+                "token", base_url="http://127.0.0.1:9", polling=Polling(outage=60)
+            ) as session:
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(1.5):
+                        await follow(session, board, None, lambda *_: None)
+
+        with unlogged():
+            logging.getLogger("moltin_jobs").setLevel(logging.DEBUG)
+            asyncio.run(main())
+        Console(file=screen, width=80).print(board.table())
+        title, _, *rows = screen.getvalue().splitlines()[-14:]
+        assert title.startswith("0 of 12 jobs ended, 12 in trouble, 0.0 requests a second, ")
+        for job_id, row in zip(ids, rows, strict=True):
+            shown = re.fullmatch(r" (.+?)  TransportError x(\d), trying again  .* s  (\d) *", row)
+            assert shown is not None
+            assert shown[1] == job_id
+            assert shown[2] == shown[3] > "1"
+
     def test_a_wait_of_hours(self, monkeypatch: pytest.MonkeyPatch) -> None:
         clock = [100.0]
         monkeypatch.setattr("moltin_jobs.board.time.monotonic", lambda: clock[0])
         board = Board(Console(), ["a"], quiet=False)
         board.changed("a", Job(id="a", status="started"))
+        board.heard(logging.makeLogRecord({"job_id": "a", "job_status": "started", "attempt": 10}))
         for _ in range(10):
-            board.sent("a")
+            board.sent()
         screen = io.StringIO()
         for clock[0] in (102.0, 105.5, 103.0 + 3 * 3600):
             Console(file=screen, width=80).print(board.table())
@@ -844,8 +969,10 @@ class TestTerminal:
             assert [row.split()[0] for row in table[1:]] == ids
             assert all(int(row.split()[-1]) >= 1 for row in table[1:])
             assert re.search(
-                r"of 12 jobs ended, \d+\.\d requests a second, \d+\.\d s$", moment[-14]
+                r"of 12 jobs ended, (1 in trouble, )?\d+\.\d requests a second, \d+\.\d s$",
+                moment[-14],
             )
+        assert "ServerError x1, trying again" in moments[0][-10]
         first, second, last = ([row.split()[1] for row in m[-12:]] for m in moments)
         assert first.count("pending") > second.count("pending") > 0
         assert "started" in first + second
