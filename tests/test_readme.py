@@ -3,7 +3,9 @@
 import ast
 import asyncio
 import contextlib
+import io
 import re
+import sys
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from types import CodeType
@@ -30,6 +32,7 @@ BLOCKS = {
     if (blocks := re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
 }
 JOB_IDS = ["order-export-01", "order-export-02"]
+MANY_IDS = [f"job-{number}" for number in range(1000)]
 
 Main = Coroutine[Any, Any, Any]
 
@@ -69,11 +72,10 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> list[Simulator]:
         async def beside() -> object:
             async with store(monkeypatch) as simulator:
                 made.append(simulator)
-                for number in range(1000):
-                    simulator.add_job(f"order-export-{number}", ["success"])
-                simulator.add_job("good", ["pending", "success"])
-                simulator.add_job("bad", ["started", "failed"], error="No results")
-                simulator.add_job("slow", ["pending", "started"])
+                for job_id in MANY_IDS:
+                    simulator.add_job(job_id, ["success"])
+                simulator.add_job("order-export-05", ["started", "failed"], error="No results")
+                simulator.add_job("order-export-12", ["pending", "started"])
                 result = await main
             # The runner would give the threads 300 seconds, which here are over at once.
             loop: Any = asyncio.get_running_loop()
@@ -85,6 +87,7 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> list[Simulator]:
             return runner.run(beside())
 
     monkeypatch.setattr(asyncio, "run", run_beside)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(MANY_IDS)))
     return made
 
 
@@ -95,8 +98,8 @@ TOLD = {
     "Exporting orders": r"\S+ is saved",
     "A thousand lookups": r"Counter\({<JobState.SUCCEEDED: 'succeeded'>: 1000}\)",
     "Many waits, some of which fail": (
-        r"good is at http\S+\nbad failed: No results\nslow was still started\n"
-        r"unknown was refused: 404 None"
+        r"order-export-01 is at http\S+\norder-export-05 failed: No results\n"
+        r"order-export-12 was still started\nnowhere was refused: 404 None"
     ),
     "Your own retries and pace": "success",
     "From synchronous code": r"http://127.0.0.1:\d+/files/\S+",
