@@ -88,7 +88,11 @@ class Board:
         row.polls = told["attempt"]
         before, row.trouble = row.trouble, None
         if "error" not in told:
-            if before is not None and row.job is not None and row.job.status == told["job_status"]:
+            if (
+                before is not None
+                and row.job is not None
+                and row.job.status == told.get("job_status")
+            ):
                 self._line(row.job.id, row.job.status)
         elif "wait" in told:
             row.trouble = f"{told['error']} x{told['failures']}, trying again"
