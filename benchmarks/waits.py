@@ -51,13 +51,13 @@ async def ours(interval: float) -> AsyncIterator[Wait]:
         bodies: dict[str, Body] = {}
 
         async def send(request: Request) -> Answer:
-            body = await bodies[request.url.name]()
+            body = await bodies[request.about]()
             return Answer(request.url, 200, {}, body, 0.0)
 
         session._transport.send = send  # type: ignore[method-assign]  # noqa: SLF001 (no network)
 
         async def wait(job_id: str, body: Body) -> Any:
-            bodies[job_id] = body
+            bodies[f"job {job_id}"] = body
             await session.wait_for_job(job_id)
 
         yield wait

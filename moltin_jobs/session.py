@@ -31,7 +31,7 @@ from .models import Job, JobState
 from .pacing import Limiter, Pacer
 from .schedule import Polling, Retry
 from .scope import Scope, Scopes, closed
-from .sharing import Lookups, PollWith
+from .sharing import Looking, Lookups, PollWith
 from .transport import Transport
 from .waiting import watch
 
@@ -234,7 +234,7 @@ class JobsSession:
         text = _checked_id(job_id)
         _check_wait(timeout, polling)
         return watch(
-            text, self._lookups.of(text), self._calls.sleep, polling or self._polling, timeout
+            text, Looking(self._lookups, text), self._calls.sleep, polling or self._polling, timeout
         )
 
     async def create_job(

@@ -1,7 +1,7 @@
 """One wait for one job: when to look, what to live through, and when to give up.
 
-It knows no HTTP: it is given a ``fetch``, which takes how old an answer may be and gives the job
-and when it was so, and a ``sleep``.
+It knows no HTTP: it is given a ``fetch``, for as long as it lasts, and a ``sleep``. ``fetch`` takes
+how old an answer may be and whether it is the last, and gives the job and when that came.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import asyncio
 import logging
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractContextManager
 
 from .errors import JobNotFoundError, JobTimeoutError, MoltinJobsError, one_line
 from .models import Job
 from .schedule import Polling
+from .sharing import Fetch
 
 _log = logging.getLogger("moltin_jobs")
 _FAILURES_OF_AN_OUTAGE = 3
@@ -55,7 +57,7 @@ async def _until(deadline: float, poll: Awaitable[tuple[Job, float]]) -> tuple[J
 
 async def watch(  # noqa: C901 (the whole of a wait, in the order in which it happens)
     job_id: str,
-    fetch: Callable[[float], Awaitable[tuple[Job, float]]],
+    looking: AbstractContextManager[Fetch],
     sleep: Callable[[float], Awaitable[None]],
     polling: Polling,
     timeout: float | None,
@@ -66,10 +68,9 @@ async def watch(  # noqa: C901 (the whole of a wait, in the order in which it ha
     raises, at once if that is not ``temporary``, else when `Polling.outage` is over.
     """
     loop = asyncio.get_running_loop()
-    deadline = last_moment = math.inf
-    if timeout is not None:
-        deadline = loop.time() + timeout
-        last_moment = deadline - min(timeout / 10, 1.0)
+    deadline = math.inf if timeout is None else loop.time() + timeout
+    margin = 0.0 if timeout is None else min(timeout / 10, 1.0)
+    last_moment = deadline - margin
     seen: Job | None = None
     last_error: MoltinJobsError | None = None
     outage = _Outage(polling.outage)
@@ -78,41 +79,47 @@ async def watch(  # noqa: C901 (the whole of a wait, in the order in which it ha
     final = False
     interval = polling.initial
 
-    while loop.time() < deadline:
-        polls += 1
-        poll = fetch(0.0 if final else interval / 2)
-        try:
-            job, answered_at = await (poll if timeout is None else _until(deadline, poll))
-        except MoltinJobsError as error:
-            answered_at = loop.time()
-            if isinstance(error, JobNotFoundError):
-                error.job = seen
-            gives_up = outage.add(error, answered_at)
-            interval = next(intervals)
-            _log_failure(job_id, polls, outage, None if gives_up else interval, error)
-            if gives_up:
-                raise
-            last_error = error
-        except _DeadlinePassed:
-            break
-        else:
-            outage.end()
-            before, seen = seen, job
-            if before is not None and before.state is not job.state:
-                intervals = polling.intervals()
-            interval = next(intervals)
-            _log_poll(job, polls, interval)
-            if before is None or before.status != job.status:
-                yield job
-            if job.is_terminal:
-                return
+    with looking as fetch:
+        while loop.time() < deadline:
+            polls += 1
+            max_age = margin / 10 if final else interval / 2
+            try:
+                # Not by a name: it would keep the poll, which is large, while the wait rests.
+                job, answered_at = await (
+                    fetch(max_age, final)
+                    if timeout is None
+                    else _until(deadline, fetch(max_age, final))
+                )
+            except MoltinJobsError as error:
+                answered_at = loop.time()
+                if isinstance(error, JobNotFoundError):
+                    error.job = seen
+                gives_up = outage.add(error, answered_at)
+                interval = next(intervals)
+                _log_failure(job_id, polls, outage, None if gives_up else interval, error)
+                if gives_up:
+                    raise
+                last_error = error
+            except _DeadlinePassed:
+                break
+            else:
+                outage.end()
+                before, seen = seen, job
+                if before is not None and before.state is not job.state:
+                    intervals = polling.intervals()
+                interval = next(intervals)
+                _log_poll(job, polls, interval)
+                if before is None or before.status != job.status:
+                    yield job
+                if job.is_terminal:
+                    return
 
-        if final:
-            break
-        now = loop.time()
-        due = answered_at + interval
-        final = due >= last_moment
-        await sleep(min(due, max(last_moment, now)) - now)
+            if final:
+                break
+            now = loop.time()
+            due = answered_at + interval
+            final = due >= last_moment
+            await sleep(min(due, max(last_moment, now)) - now)
 
     assert timeout is not None, "without a timeout no deadline passes"  # noqa: S101 (for mypy)
     raise JobTimeoutError(job_id, timeout=timeout, job=seen, polls=polls, last_error=last_error)

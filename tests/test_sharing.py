@@ -6,6 +6,7 @@ import itertools
 import json
 import logging
 import random
+import traceback
 from typing import Any
 
 import pytest
@@ -75,11 +76,11 @@ class TestOneJob:
     async def test_a_failure_is_shared_and_hangs_no_one(self) -> None:
         async with unlimited(latency=0.03) as simulator, session_on(simulator) as session:
             simulator.add_job("a", duration=0)
-            simulator.spoil(403)
+            simulator.spoil(403, 403)
             found = await session.wait_for_jobs(["a"] * 50, return_exceptions=True)
         assert {type(one).__name__ for one in found} == {"PermissionDeniedError"}
         assert len({id(one) for one in found}) == 50, "each has its own, for the traceback"
-        assert len(simulator.requests) == 1
+        assert len(simulator.requests) == 2, "of the first, and of all that came later"
 
     async def test_passing_trouble_is_shared_too(self) -> None:
         async with unlimited() as simulator, session_on(simulator) as session:
@@ -101,28 +102,64 @@ class TestOneJob:
             assert (await patient).status == "success"
             assert now() == pytest.approx(10, abs=2)
 
-    async def test_a_hung_request_holds_no_one_beyond_its_own_time(self) -> None:
+    async def test_a_hung_request_holds_no_one_who_could_have_asked(self) -> None:
         async with unlimited() as simulator, session_on(simulator) as session:
             simulator.add_job("a", duration=0)
-            simulator.spoil("hang")
-            owner = asyncio.create_task(session.wait_for_job("a"))
-            await asyncio.sleep(1)
-            with pytest.raises(JobTimeoutError):
-                await session.wait_for_job("a", timeout=2)
-            assert now() == pytest.approx(3, abs=0.01)
-            assert (await owner).status == "success"
+            simulator.spoil("hang", "hang")
+            owners = [asyncio.create_task(session.wait_for_job("a")) for _ in range(2)]
+            await asyncio.sleep(0.3)
+            later = [session.wait_for_job("a", timeout=3) for _ in range(50)]
+            assert {job.status for job in await asyncio.gather(*later)} == {"success"}
+            assert now() == pytest.approx(1, abs=0.01)
+            assert len(simulator.requests) == 3
+            assert {job.status for job in await asyncio.gather(*owners)} == {"success"}
 
-    async def test_who_asks_is_cancelled_and_the_next_asks(self) -> None:
+    async def test_one_that_is_slow_is_not_given_up_for_another(self) -> None:
+        async with unlimited(latency=1.5) as simulator, session_on(simulator) as session:
+            simulator.add_job("a", duration=0)
+            waits = [asyncio.create_task(session.wait_for_job("a")) for _ in range(2)]
+            await asyncio.sleep(0.3)
+            assert (await session.wait_for_job("a")).status == "success"
+            assert now() == pytest.approx(1.5, abs=0.01)
+            await asyncio.gather(*waits)
+        assert len(simulator.requests) == 3
+
+    async def test_whose_time_is_over_takes_no_answer_from_the_others(self) -> None:
+        async with unlimited(latency=1.5) as simulator, session_on(simulator) as session:
+            simulator.add_job("a", duration=0)
+            timeouts = [0.5 * number for number in range(1, 9)]
+            found = await asyncio.gather(
+                *(session.wait_for_job("a", timeout=timeout) for timeout in timeouts),
+                return_exceptions=True,
+            )
+        assert [isinstance(one, Job) for one in found] == [timeout > 1.5 for timeout in timeouts]
+        assert len(simulator.requests) == 2
+
+    async def test_a_request_that_nobody_waits_for_ends(self) -> None:
         async with unlimited() as simulator, session_on(simulator) as session:
             simulator.add_job("a", duration=0)
-            simulator.spoil("hang")
-            owner = asyncio.create_task(session.wait_for_job("a"))
-            await asyncio.sleep(1)
-            other = asyncio.create_task(session.wait_for_job("a"))
-            await asyncio.sleep(1)
-            owner.cancel()
-            assert (await other).status == "success"
-            assert now() == pytest.approx(2, abs=0.01)
+            simulator.spoil("hang", "hang")
+            waits = [asyncio.create_task(session.wait_for_job("a")) for _ in range(5)]
+            await asyncio.sleep(0.5)
+            for wait in waits:
+                wait.cancel()
+            another = asyncio.create_task(session.wait_for_job("a"))
+            await asyncio.gather(*waits, return_exceptions=True)
+            assert (await another).status == "success", "it joined nothing that was ending"
+            assert now() == pytest.approx(0.5, abs=0.01)
+            assert session._scopes.running == set()
+
+    async def test_the_last_poll_joins_no_older_request(self) -> None:
+        async with unlimited(latency=0.4) as simulator, session_on(simulator) as session:
+            simulator.add_job("a", duration=7.1)
+            timed = asyncio.create_task(
+                session.wait_for_job("a", polling=Polling(initial=60, max_interval=60), timeout=8)
+            )
+            await asyncio.sleep(6.9)
+            others = [asyncio.create_task(session.wait_for_job("a")) for _ in range(2)]
+            assert (await timed).status == "success"
+            assert [request.at for request in simulator.requests][-1] == pytest.approx(7.2)
+            await asyncio.gather(*others)
 
     async def test_an_error_of_the_callers_is_shared_too(self) -> None:
         asked: list[float] = []
@@ -137,14 +174,17 @@ class TestOneJob:
                 found = await session.wait_for_jobs(["a"] * 50, return_exceptions=True)
         assert {repr(one) for one in found} == {"LookupError('sealed')"}
         assert asked == [0]
+        last = found[-1]
+        assert isinstance(last, LookupError)
+        assert len(traceback.format_tb(last.__traceback__)) < 20, "not of all 50"
 
     @pytest.mark.parametrize("poll_with", ["id", "list"])
     async def test_closing_ends_those_in_line(self, poll_with: Any) -> None:
         async with unlimited() as simulator, session_on(simulator, poll_with=poll_with) as session:
             simulator.add_job("a", duration=0)
-            simulator.spoil("hang")
+            simulator.spoil(*["hang"] * 10)
             waits = [asyncio.create_task(session.wait_for_job("a")) for _ in range(50)]
-            await asyncio.sleep(1)
+            await asyncio.sleep(2)
             await session.close()
             await asyncio.sleep(0)
             assert all(wait.done() for wait in waits)
@@ -172,7 +212,7 @@ class TestOneJob:
             simulator.add_job("a", duration=0)
             await session.wait_for_job("a")
             gc.collect()
-            assert dict(session._lookups._jobs) == {}
+            assert session._lookups._questions == {}
             await session.wait_for_job("a")
         assert len(simulator.requests) == 2
 
@@ -197,12 +237,13 @@ class TestShared:
             return next(asked)
 
         shared = Shared(Scopes(10), ask)
-        assert await shared.get(10) == (1, 1)
+        assert await shared.get(10, last=False) == (1, 1)
         await asyncio.sleep(5)
-        assert await shared.get(5.1) == (1, 1)
-        assert await shared.get(5) == (2, 7)
-        assert await shared.get(0) == (3, 8)
-        both = await asyncio.gather(shared.get(0), shared.get(0))
+        assert await shared.get(5.1, last=False) == (1, 1)
+        assert await shared.get(5, last=False) == (2, 7)
+        assert await shared.get(1.1, last=True) == (2, 7), "asked for 1 s ago"
+        assert await shared.get(1, last=True) == (3, 8)
+        both = await asyncio.gather(shared.get(0.1, last=True), shared.get(0.1, last=True))
         assert both[0] == both[1] == (4, 9)
 
 
@@ -263,8 +304,8 @@ class TestLists:
             assert (await session.wait_for_job("a", timeout=60)).status == "success"
             assert now() == pytest.approx(59, abs=0.1)
 
-    @pytest.mark.parametrize("fault", [403, 404, 503, "html", "reset"])
-    async def test_one_that_fails_is_let_be_for_a_while(
+    @pytest.mark.parametrize("fault", [403, 404, 400])
+    async def test_one_that_is_refused_is_let_be_for_a_while(
         self, fault: Any, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.INFO, "moltin_jobs")
@@ -272,13 +313,69 @@ class TestLists:
         async with unlimited() as simulator, session_on(simulator, poll_with="list") as session:
             for job_id in ids:
                 simulator.add_job(job_id, duration=10)
+            simulator.spoil(fault)
+            jobs = await session.wait_for_jobs(ids, polling=STEADY)
+            assert {job.status for job in jobs} == {"success"}
+        first, second, *_ = [one.at for one in simulator.requests if one.path == "/v2/jobs"]
+        assert 30 <= second - first < 35
+        assert "jobs are polled by id for 30 s: the list failed: " in caplog.text
+
+    @pytest.mark.parametrize("fault", [503, 429, "html", "reset"])
+    async def test_trouble_that_passes_is_no_reason_to_ask_for_each(self, fault: Any) -> None:
+        ids = [f"job-{number}" for number in range(50)]
+        async with unlimited() as simulator, session_on(simulator, poll_with="list") as session:
+            for job_id in ids:
+                simulator.add_job(job_id, duration=0)
             simulator.spoil(*[fault] * (2 if fault == "reset" else 1))  # aiohttp asks twice
             jobs = await session.wait_for_jobs(ids, polling=STEADY)
             assert {job.status for job in jobs} == {"success"}
-        lists = [request.at for request in simulator.requests if request.path == "/v2/jobs"]
-        later = [at for at in lists if at - lists[0] > 0.1]
-        assert 30 <= later[0] - lists[0] < 35
-        assert "jobs are polled by id for 30 s: the list failed: " in caplog.text
+        assert {request.path for request in simulator.requests} == {"/v2/jobs"}
+        assert len(simulator.requests) <= 3
+
+    async def test_trouble_that_does_not_pass_is(self) -> None:
+        ids = [f"job-{number}" for number in range(5)]
+        async with unlimited() as simulator, session_on(simulator, poll_with="list") as session:
+            for job_id in ids:
+                simulator.add_job(job_id, duration=0)
+            simulator._list = lambda: web.Response(status=504)  # type: ignore[method-assign]
+            jobs = await session.wait_for_jobs(ids, polling=STEADY)
+            assert {job.status for job in jobs} == {"success"}
+            assert now() == pytest.approx(4)
+        paths = [request.path for request in simulator.requests]
+        assert paths[:3] == ["/v2/jobs"] * 3
+        assert sorted(paths[3:]) == [f"/v2/jobs/{job_id}" for job_id in ids]
+
+    @pytest.mark.parametrize("poll_with", ["list", "auto"])
+    async def test_one_list_just_before_the_deadline_of_many(self, poll_with: Any) -> None:
+        polling = Polling(initial=4, factor=1, jitter=0)
+        ids = [f"job-{number}" for number in range(200)]
+        async with (
+            unlimited() as simulator,
+            session_on(simulator, poll_with=poll_with, rate_limit=20) as session,
+        ):
+            for job_id in ids:
+                simulator.add_job(job_id, duration=0.025)
+            jobs = await session.wait_for_jobs(ids, polling=polling, timeout=6)
+            assert {job.status for job in jobs} == {"success"}
+        assert len(simulator.requests) <= 4
+
+    async def test_auto_counts_the_waits_that_go_on(self) -> None:
+        async with unlimited() as simulator, session_on(simulator, poll_with="auto") as session:
+            gone = [f"gone-{number}" for number in range(40)]
+            found = await session.wait_for_jobs(gone, return_exceptions=True)
+            assert {type(one) for one in found} == {JobNotFoundError}
+            never = session.watch_job("never-begun")
+            await asyncio.sleep(30)
+            before = len(simulator.requests)
+            ids = [simulator.add_job(f"a-{number}", ["pending"]) for number in range(20)]
+            await asyncio.gather(
+                *(session.wait_for_job(job_id, timeout=10, polling=STEADY) for job_id in ids),
+                return_exceptions=True,
+            )
+            asked = [request.path for request in simulator.requests[before:]]
+            await never.aclose()
+        assert asked.count("/v2/jobs") > 3
+        assert len([path for path in asked if path != "/v2/jobs"]) <= 21, "the first, and the last"
 
     async def test_auto_asks_for_a_lone_job_by_its_id(self) -> None:
         async with unlimited() as simulator, session_on(simulator, poll_with="auto") as session:

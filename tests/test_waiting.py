@@ -32,7 +32,7 @@ class Service:
     latency: float = 0.0
     asked: list[float] = attrs.field(factory=list)
 
-    async def fetch(self, _max_age: float) -> tuple[Job, float]:
+    async def fetch(self, _max_age: float, _last: bool) -> tuple[Job, float]:
         now = asyncio.get_running_loop().time()
         self.asked.append(round(now, 6))
         await asyncio.sleep(self.latency)
@@ -43,7 +43,7 @@ class Service:
 
     async def wait(self, polling: Polling = EXACT, timeout: float | None = None) -> list[str]:
         async with contextlib.aclosing(
-            watch("a", self.fetch, asyncio.sleep, polling, timeout)
+            watch("a", contextlib.nullcontext(self.fetch), asyncio.sleep, polling, timeout)
         ) as changes:
             return [job.status async for job in changes]
 
@@ -135,7 +135,7 @@ class TestDeadline:
 
     async def test_time_that_the_consumer_takes_counts(self) -> None:
         service = ends_at(99)
-        changes = watch("a", service.fetch, asyncio.sleep, EXACT, 10)
+        changes = watch("a", contextlib.nullcontext(service.fetch), asyncio.sleep, EXACT, 10)
         await anext(changes)
         await asyncio.sleep(11)
         with pytest.raises(JobTimeoutError):
@@ -144,7 +144,7 @@ class TestDeadline:
 
     async def test_a_slow_consumer_is_not_made_to_wait_again(self) -> None:
         service = ends_at(99)
-        changes = watch("a", service.fetch, asyncio.sleep, EXACT, None)
+        changes = watch("a", contextlib.nullcontext(service.fetch), asyncio.sleep, EXACT, None)
         await anext(changes)
         await asyncio.sleep(0.75)
         with contextlib.suppress(TimeoutError):
