@@ -17,6 +17,7 @@ from .checks import check_count, check_text
 from .errors import ConfigurationError, one_line
 
 try:
+    from redis.exceptions import RedisError
     from throttled.asyncio import (
         MemoryStore,
         RateLimiterType,
@@ -36,8 +37,14 @@ _log = logging.getLogger("moltin_jobs")
 _SCHEMES = ("redis://", "rediss://", "unix://")
 _SECONDS, _TURNS = 6, 5  # a second's turns are spread over 1.2 seconds: see the class
 _AHEAD = 1_000_000  # turns that may be reserved: each session asks for its next one only
-_ANSWER_SECONDS = 0.5
-_RETRY_SECONDS = 1.0
+_ANSWER_SECONDS = 0.25
+_LATE_SECONDS = 0.1
+_RETRY_SECONDS = 0.5
+_PAUSE = """
+if redis.call('pttl', KEYS[1]) < tonumber(ARGV[1]) then
+    redis.call('set', KEYS[1], 1, 'px', ARGV[1])
+end
+"""
 
 
 class RedisLimiter:
@@ -46,7 +53,8 @@ class RedisLimiter:
     ``url`` is that of a Redis (``redis://``, ``rediss://`` or ``unix://``). All that are given the
     same ``store``, any name for it, share its ``rate_limit``: requests in any one second, an int
     from 1. ``processes`` is how many there are at most; while Redis is away, each keeps to its
-    part of what all have.
+    part of what all have, so that a second may see one more for each of them. That only some of
+    them cannot reach it, the others do not know: then it may see the part of these more.
 
     Nobody tells Redis when a request arrives at the service, so turns are 1.2 times as far apart
     as the limit alone would have them. Then it holds unless a request is on its way 0.2 seconds
@@ -62,19 +70,22 @@ class RedisLimiter:
         check_count("processes", processes)
         turns, seconds = rate_limit * _TURNS, _SECONDS
         self._interval = seconds / turns
-        self._own_interval = self._interval * processes
+        self._own_rate = turns / seconds / processes
         self._name = store
         self._key = f"moltin-jobs:{store}"
         try:
             if not url.startswith(_SCHEMES):
                 raise ValueError  # noqa: TRY301 (one way out)
             self._store = RedisStore(url)
-            self._client: Any = self._store._backend.get_client()  # noqa: SLF001 (to close it)
-        except (ValueError, AttributeError):  # the url is not told, since it may hold a password
+            client: Any = self._store._backend.get_client()  # noqa: SLF001 (there is no other way)
+            client.connection_pool.make_connection()  # which opens none
+        except (ValueError, AttributeError, TypeError):
+            # The url is not told, since it may hold a password.
             raise ConfigurationError("url must be that of a Redis, as redis://HOST:6379") from None
+        self._client = client
         self._turns = _spaced(turns, seconds, self._key, self._store)
         self._own_turns = _spaced(turns, seconds * processes, self._key, MemoryStore())
-        self._away = False
+        self._away = self._closed = False
         self._retry_at = self._careful_until = -math.inf
 
     async def __aenter__(self) -> Self:
@@ -85,31 +96,42 @@ class RedisLimiter:
 
     async def close(self) -> None:
         """Close the connections to Redis."""
+        self._closed = True
         await self._client.aclose(close_connection_pool=True)
 
     async def acquire(self) -> None:
-        """Return when one more request may be sent, of all that go to the store."""
+        """Return when one more request may be sent, of all that go to the store.
+
+        Raises ``RuntimeError`` once it is closed.
+        """
+        loop = asyncio.get_running_loop()
+        missed = False
         while True:
-            await asyncio.sleep(await self._reserve())
-            paused = await self._answer(lambda: self._store.ttl(f"{self._key}:pause"))
-            if paused is None or paused < 0:
+            if self._closed:
+                raise RuntimeError("this RedisLimiter is closed: make a new one")
+            wait = await self._reserve()
+            due = loop.time() + wait
+            await asyncio.sleep(wait)
+            paused = await self._answer(lambda: self._client.pttl(f"{self._key}:pause"))
+            if paused is not None and paused > 0:
+                await asyncio.sleep(paused / 1000)
+            elif missed or loop.time() - due <= _LATE_SECONDS:
                 return
-            await asyncio.sleep(paused + 0.5)  # which Redis had rounded
+            else:  # Redis was slow, and others have the turns that are now; once is enough
+                missed = True
 
     async def pause(self, seconds: float) -> None:
         """Have all processes send nothing for so long, unless a longer pause goes on already."""
-        key, whole = f"{self._key}:pause", math.ceil(seconds)
-        left = await self._answer(lambda: self._store.ttl(key))
-        if left is not None and left < whole:
-            await self._answer(lambda: self._store.set(key, 1, whole))
+        key, milliseconds = f"{self._key}:pause", math.ceil(seconds * 1000)
+        await self._answer(lambda: self._client.eval(_PAUSE, 1, key, milliseconds))
 
     async def _reserve(self) -> float:
         """Seconds until the turn that is now reserved."""
         turn = await self._answer(self._turns.limit)
         wait = 0.0 if turn is None else turn.state.reset_after - self._interval
         if turn is None or asyncio.get_running_loop().time() < self._careful_until:
-            own = await self._own_turns.limit()
-            wait = max(wait, own.state.reset_after - self._own_interval)
+            # The first one not at once: what was sent before was sent by all.
+            wait = max(wait, (await self._own_turns.limit()).state.reset_after)
         return wait
 
     async def _answer(self, ask: Callable[[], Awaitable[T]]) -> T | None:
@@ -120,7 +142,7 @@ class RedisLimiter:
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 answer = await ask()
-        except (exceptions.StoreUnavailableError, TimeoutError) as error:
+        except (exceptions.StoreUnavailableError, RedisError, OSError) as error:
             self._retry_at = loop.time() + _RETRY_SECONDS
             if not self._away:
                 self._away = True
@@ -128,8 +150,8 @@ class RedisLimiter:
                     "store %s: Redis is away (%s); until it is back, this process keeps to its own "
                     "share of the limit, %.1f requests a second",
                     self._name,
-                    one_line(str(error.__cause__)) or f"no answer within {_ANSWER_SECONDS} s",
-                    1 / self._own_interval,
+                    _reason(error),
+                    self._own_rate,
                 )
             return None
         if self._away:
@@ -138,6 +160,12 @@ class RedisLimiter:
             self._careful_until = loop.time() + _RETRY_SECONDS + _ANSWER_SECONDS
             _log.info("store %s: Redis is back; the limit is shared again", self._name)
         return answer
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer within {_ANSWER_SECONDS} s"
+    return one_line(str(error.__cause__ or error))
 
 
 def _spaced(turns: int, seconds: int, key: str, store: RedisStore | MemoryStore) -> Throttled:

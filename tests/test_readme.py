@@ -219,7 +219,7 @@ async def test_the_limiter_over_redis(
             simulator.add_job(JOB_IDS[0], ["pending", "success"])
             run("Many processes, one limit")
             await mains[0]
-            assert redis.info("commandstats", r"cmdstat_ttl:calls=(\d+)") == ["2"]
+            assert redis.info("commandstats", r"cmdstat_pttl:calls=(\d+)") == ["2"]
     assert capsys.readouterr().out == "success\n"
 
 
