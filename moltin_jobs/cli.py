@@ -27,6 +27,7 @@ from rich.text import Text
 
 from . import demo
 from .board import Board, Outcome, counted, follow
+from .checks import check_seconds
 from .errors import (
     AuthenticationError,
     ConfigurationError,
@@ -105,7 +106,11 @@ class _Asked:
             told = outcome.error or outcome.file_url
             say("\t".join([job_id, one_line(outcome.status)] + ([one_line(told)] if told else [])))
         if not isinstance(outcome, Job):
-            say(f"error: {outcome}", err=True)
+            text = str(outcome)
+            named = (f"job {job_id}", f"Job {job_id}", repr(job_id))
+            if not any(name in text for name in named):  # an error of a token, say
+                text = f"job {job_id}: {text}"
+            say(f"error: {text}", err=True)
         return _exit_code(outcome)
 
     def saved(self, job_id: str, file: Path) -> int:
@@ -293,6 +298,8 @@ async def export(asked: _Asked, *, file: Path, filter_: str | None, timeout: flo
 
     Example: moltin-jobs export --timeout 3600 orders.csv
     """
+    if timeout is not None:
+        check_seconds("timeout", timeout)
     await _check(file)
     board = Board(asked.console, quiet=asked.quiet)
     async with counted(board) as http, asked.session(http=http) as session:
@@ -316,7 +323,12 @@ async def _check(file: Path) -> None:
 
 
 async def _save(session: JobsSession, job_id: str, file: Path, asked: _Asked) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TimeElapsedColumn(),
+    )
     bars = Progress(*columns, console=asked.console)
     with bars if asked.console.is_terminal and not asked.quiet else contextlib.nullcontext():
         bar = bars.add_task(file.name, total=None)

@@ -128,7 +128,7 @@ class JobTimeoutError(MoltinJobsError, TimeoutError):
 
     def __init__(
         self,
-        job_id: str,
+        job_id: str | None,
         *,
         timeout: float,
         job: Job | None,
@@ -138,12 +138,13 @@ class JobTimeoutError(MoltinJobsError, TimeoutError):
         advice: str = "It may still be running: wait for it again, or with a longer timeout.",
     ) -> None:
         seen = "never seen" if job is None else f"last seen {one_line(job.status)!r}"
-        count = "1 poll" if polls == 1 else f"{polls} polls"
+        if polls:
+            seen += " in 1 poll" if polls == 1 else f" in {polls} polls"
         trouble = "" if last_error is None else f" (last trouble: {last_error})"
-        super().__init__(
-            f"job {job_id} {undone} within {timeout:g} s: {seen} in {count}{trouble}. {advice}"
-        )
+        about = "the job of this export" if job_id is None else f"job {job_id}"
+        super().__init__(f"{about} {undone} within {timeout:g} s: {seen}{trouble}. {advice}")
         self.job_id = job_id
+        """``None`` if the time of an export was over before its job had one."""
         self.timeout = timeout
         """In seconds, as given to the wait."""
         self.job = job

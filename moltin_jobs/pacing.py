@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import inspect
 import logging
 import math
 from collections.abc import AsyncIterator
@@ -92,6 +93,8 @@ class Pacer:
                 f"rate_limit must be an int from 1, None, or an object with 'async def acquire()', "
                 f"not {shown(rate_limit)}"
             )
+        pause = getattr(rate_limit, "pause", None)
+        self._share_pause = pause if inspect.iscoroutinefunction(pause) else None
         self._line = asyncio.Lock()
         self._in_line = 0
         self._head = asyncio.Lock()
@@ -163,7 +166,6 @@ class Pacer:
 
     async def share_pause(self) -> None:
         """Tell the limiter of the pause, if it wants to know, for others who share it."""
-        pause = getattr(self._limiter, "pause", None)
         left = self._paused_until - asyncio.get_running_loop().time()
-        if pause is not None and left > 0:
-            await pause(left)
+        if self._share_pause is not None and left > 0:
+            await self._share_pause(left)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from .auth import Auth, ClientCredentials
 from .calls import Calls
-from .checks import check_seconds, check_text, instance
+from .checks import check_count, check_seconds, check_text, instance
 from .errors import (
     MAY_EXIST,
     ConfigurationError,
@@ -287,6 +287,8 @@ class JobsSession:
     ) -> Path:
         """Save the file of a job as ``destination``, whole or not at all, and return its path.
 
+        A file that is there is replaced once the new one is whole.
+
         It is on another host, which is asked without the token. ``progress(received, length)`` is
         called as bytes come; ``length`` is ``None`` if it is not known. Raises what
         `get_job_file` raises, `TransportError` for a file that stays cut or is larger than
@@ -294,6 +296,8 @@ class JobsSession:
         """
         text = _checked_id(job.id if isinstance(job, Job) else job)
         path = Path(destination)
+        if max_bytes is not None:
+            check_count("max_bytes", max_bytes)
         about = f"the file of job {text}"
         ask = self._calls.asking_file(text)
         await check(path)
@@ -339,7 +343,7 @@ class JobsSession:
                 if timeout is None or not scope.expired():
                     raise
             raise JobTimeoutError(
-                job.id if job else "of this export",
+                job.id if job else None,
                 timeout=timeout,
                 job=job,
                 polls=0,
@@ -361,12 +365,17 @@ class JobsSession:
                 polls=error.polls,
                 last_error=error.last_error,
             ) from None
+        except Exception as error:  # it may tell of a token, say, and not of the job
+            error.add_note(f"The job of this export is {job.id}.")
+            raise
         if destination is not None:
             saving = self.download(job, destination, progress=progress)
             kept = "Its file is still there: call download()."
             try:
                 await in_time(saving, "was not saved", kept)
-            except OSError as error:
+            except JobTimeoutError:
+                raise
+            except Exception as error:
                 error.add_note(f"Job {job.id} has succeeded. {kept}")
                 raise
         return job

@@ -14,7 +14,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
 
 import aiohttp
@@ -198,7 +198,9 @@ class Transport:
         self._foreign = http
         self._own: aiohttp.ClientSession | None = None
         # In aiohttp's own queue for a connection the attempt's time would already run.
-        self._connections = asyncio.Semaphore(_connections(http))
+        connections = _connections(http)
+        self._connections = asyncio.Semaphore(connections)
+        self._downloads = asyncio.Semaphore(max(connections // 2, 1))  # they may take long
 
     def request(self, path: str, about: str, method: str = "GET", **facts: Any) -> Request:
         """A request for ``path``, which is made of safe characters only."""
@@ -228,26 +230,32 @@ class Transport:
         """The chunks of a file on whatever host, and its length if told.
 
         It is asked without the token, the caller's headers and cookies, over https (or http to
-        loopback), and redirects are followed. Raises `APIError` and `TransportError`.
+        loopback, if the service is there too), and redirects are followed. Raises `APIError` and
+        `TransportError`.
         """
         http = self._foreign or self._own or self._opened()
-        async with aiohttp.ClientSession(
-            connector=http.connector,
-            connector_owner=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"},
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=self._scopes.seconds, sock_read=self._scopes.seconds
-            ),
-            trace_configs=http.trace_configs,
-            trust_env=http.trust_env,
-            proxy=http._default_proxy,  # noqa: SLF001 (there is no other way to it)
-            proxy_auth=http._default_proxy_auth,  # noqa: SLF001
-        ) as bare:
+        async with (
+            self._downloads,
+            self._connections,
+            aiohttp.ClientSession(
+                connector=http.connector,
+                connector_owner=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"},
+                timeout=aiohttp.ClientTimeout(
+                    total=None, sock_connect=self._scopes.seconds, sock_read=self._scopes.seconds
+                ),
+                trace_configs=http.trace_configs,
+                trust_env=http.trust_env,
+                proxy=http._default_proxy,  # noqa: SLF001 (there is no other way to it)
+                proxy_auth=http._default_proxy_auth,  # noqa: SLF001
+            ) as bare,
+        ):
             response = await self._located(bare, address, about)
             try:
                 coded = "Content-Encoding" in response.headers
-                yield self._chunks(response, about), None if coded else response.content_length
+                async with contextlib.aclosing(self._chunks(response, about)) as chunks:
+                    yield chunks, None if coded else response.content_length
             finally:
                 response.close()
 
@@ -255,11 +263,11 @@ class Transport:
         self, http: aiohttp.ClientSession, address: str, about: str
     ) -> aiohttp.ClientResponse:
         for _ in range(_MOST_REDIRECTS + 1):
-            url = _file_url(address, about)
+            url = _file_url(address, about, loopback=self._base.scheme == "http")
             failure: Exception
             try:
                 response = await http.get(url, allow_redirects=False)
-            except (aiohttp.ClientError, OSError) as error:
+            except (aiohttp.ClientError, OSError, UnicodeError) as error:  # a host that is no name
                 failure = self._failure(Request("GET", url, about), error, None)
             else:
                 if response.status == 200:
@@ -275,7 +283,7 @@ class Transport:
             about, f"it redirects more than {_MOST_REDIRECTS} times", "Ask for the file again."
         )
 
-    async def _chunks(self, response: aiohttp.ClientResponse, about: str) -> AsyncIterator[bytes]:
+    async def _chunks(self, response: aiohttp.ClientResponse, about: str) -> AsyncGenerator[bytes]:
         failure: Exception
         try:
             async for chunk in response.content.iter_chunked(_CHUNK):
@@ -303,24 +311,34 @@ class Transport:
         return Secret(token), lifetime
 
     async def _exchange(self, attempt: _Attempt, request: Request) -> Answer:
+        answer: Answer | None = None
         failure: Exception
         try:
             with attempt:
-                if request.credentials is not None:
-                    # The place of its caller serves: no request of that caller is out.
-                    return await self._answer(attempt, request)
-                await self._connections.acquire()
-                try:
-                    return await self._answer(attempt, request)
-                finally:
-                    self._connections.release()
-            failure = self._too_late(request) if attempt.expired else closed()
+                answer = await self._connected(attempt, request)
+            if answer is None:
+                failure = self._too_late(request) if attempt.expired else closed()
         except (aiohttp.ClientError, OSError) as error:
             failure = attempt.failure or self._failure(request, error, attempt)
             if isinstance(error, _UNSENT):
                 attempt.sent = False
-        # Out here, since what is raised in there holds aiohttp's frames, and they the headers.
-        raise doubtful(failure) if request.creates and attempt.sent else failure
+        if answer is None:
+            # Out here, since what is raised in there holds aiohttp's frames, and they the headers.
+            raise doubtful(failure) if request.creates and attempt.sent else failure
+        if answer.status == 429:
+            with Scope(self._scopes):
+                await self._pacer.share_pause()
+        return answer
+
+    async def _connected(self, attempt: _Attempt, request: Request) -> Answer:
+        if request.credentials is not None:
+            # The place of its caller serves: no request of that caller is out.
+            return await self._answer(attempt, request)
+        await self._connections.acquire()
+        try:
+            return await self._answer(attempt, request)
+        finally:
+            self._connections.release()
 
     async def _answer(self, attempt: _Attempt, request: Request) -> Answer:
         """The answer but for the secret it was asked with, or as much as shows it too long."""
@@ -347,8 +365,6 @@ class Transport:
         if len(read) > max_body:
             response.close()  # else the connection is free already
         _log.debug("%s %s: %d", request.method, request.url, response.status)
-        if response.status == 429:
-            await self._pacer.share_pause()
         body, headers = bytes(read), {}
         if not 200 <= response.status <= 299:
             headers = {k: response.headers[k] for k in _KEPT_HEADERS if k in response.headers}
@@ -371,7 +387,9 @@ class Transport:
         self, request: Request, error: Exception, attempt: _Attempt | None
     ) -> TransportError:
         about, host = request.about, _host(request.url)
-        text = one_line(f"{type(error).__name__}: {error}")
+        # The address, which some tell of themselves, may hold a signature.
+        told = error.message if isinstance(error, aiohttp.ClientResponseError) else error
+        text = one_line(f"{type(error).__name__}: {told}")
         if attempt is not None and attempt.token is not None:
             text = text.replace(attempt.token.value, "***")
         if isinstance(error, _UNTRUSTED):
@@ -401,12 +419,13 @@ class Transport:
         return self._own
 
 
-def _file_url(address: str, about: str) -> URL:
+def _file_url(address: str, about: str, *, loopback: bool) -> URL:
     """Where a file may be got from. The address may hold a signature, and is told by its host."""
     try:
-        url = URL(address)
+        url = _as_signed(address)
         host = url.host or ""
-        if host and (url.scheme == "https" or (url.scheme == "http" and _is_loopback(host))):
+        plain = url.scheme == "http" and loopback and _is_loopback(host)
+        if host and (url.scheme == "https" or plain):
             return url
         told = f"{url.scheme}://{host}"
     except ValueError:
@@ -419,9 +438,14 @@ def _file_url(address: str, about: str) -> URL:
     )
 
 
+def _as_signed(address: str) -> URL:
+    """The address to the letter, if it can be sent so: a signature may be over its spelling."""
+    return URL(address, encoded=address.isascii() and address.isprintable() and " " not in address)
+
+
 def _joined(url: URL, location: str) -> str:
     try:
-        return str(url.join(URL(location)))
+        return str(url.join(_as_signed(location)))
     except ValueError:
         return location
 

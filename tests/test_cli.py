@@ -302,6 +302,7 @@ class TestExitCodes:
         monkeypatch.setenv("EPCC_CLIENT_ID", "someone-else")
         result = run("get", store.add("a"))
         assert result.exit_code == 4
+        assert result.stderr.startswith("error: job a: the request for a token: ")
         assert "401" in result.stderr
         assert not store.asked_for()
 
@@ -586,6 +587,12 @@ class TestFiles:
         )
         assert store.simulator.requests == []
 
+    def test_nor_with_a_timeout_that_cannot_be(self, store: Store, tmp_path: Path) -> None:
+        result = run("export", "--timeout", "-1", str(tmp_path / "orders.csv"))
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.startswith("error: timeout must be a finite number of seconds")
+        assert store.simulator.requests == []
+
     def test_an_export(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with served(creation_seconds=0.3) as store:
             for name, value in of(store).items():
@@ -641,7 +648,7 @@ class TestFiles:
         terminal = Terminal()
         with served(creation_seconds=0.5) as store:
             env = of(store) | {"TERM": "xterm"}
-            place = str(tmp_path / "orders.csv")
+            place = str(tmp_path / "[red]orders.csv")
             with process("export", place, env=env, stderr=terminal.end) as exporting:
                 stdout, _ = exporting.communicate(timeout=PATIENCE)
         terminal.close()
@@ -650,7 +657,9 @@ class TestFiles:
         assert exporting.returncode == 0
         job_id = stdout.split("\t")[0]
         assert state.split()[:2] == [job_id, "success"]
-        assert re.fullmatch(rf"orders\.csv ━+ {size / 1000:.1f}/{size / 1000:.1f} kB 0:00:00", bar)
+        assert re.fullmatch(
+            rf"\[red\]orders\.csv ━+ {size / 1000:.1f}/{size / 1000:.1f} kB 0:00:00", bar
+        )
 
 
 class TestVerbosity:

@@ -5,7 +5,10 @@ import gzip
 import itertools
 import json
 import logging
+import os
+import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,6 +33,7 @@ from moltin_jobs import (
 )
 from moltin_jobs.files import save
 from moltin_jobs.simulator import Fault, Simulator
+from moltin_jobs.transport import _file_url
 from tests.raw_server import RawServer, hang, http, job, reset_after, send, unframed
 
 pytestmark = pytest.mark.looptime
@@ -141,6 +145,17 @@ class TestCreate:
                 await session.create_job()
         assert "may exist" not in str(caught.value)
         assert len(simulator.requests) == 1
+
+    async def test_a_refusal_stays_one_however_long_others_take_to_be_told(self) -> None:
+        class Slow:
+            async def acquire(self) -> None: ...
+
+            async def pause(self, seconds: float) -> None:
+                await asyncio.sleep(seconds + 30)
+
+        async with Simulator() as simulator, session_on(simulator, rate_limit=Slow()) as session:
+            simulator.spoil(429)
+            assert (await session.create_job()).status == "started"
 
     async def test_a_host_that_is_not_there_is_asked_again(self) -> None:
         async with Simulator() as simulator:
@@ -376,6 +391,66 @@ class TestDownload:
                 with pytest.raises(TransportError, match="could not be reached"):
                     await session.download("a", tmp_path / "orders.csv")
 
+    async def test_its_address_is_sent_to_the_letter(self, tmp_path: Path) -> None:
+        path = "/a%7Eb.csv?X-Amz-Credential=AK%2F2018%2Feu&sig=%3a%2b"
+        away = http(status="302 Found", headers=f"Location: {path}\r\n")
+        async with FileHost(send(away), send(http(b"x")), address="{}" + path) as host:
+            async with session_on(host.api) as session:
+                await session.download("a", tmp_path / "orders.csv")
+        assert [request.split()[1] for request in host.files.requests] == [path.encode()] * 2
+
+    @pytest.mark.parametrize("host", [".a..example", "a" * 80 + ".example"])
+    async def test_a_host_that_has_no_name(self, tmp_path: Path, host: str) -> None:
+        async with FileHost(address=f"https://{host}/a.csv?signature=secret") as files:
+            async with session_on(files.api, retry=ONCE) as session:
+                with pytest.raises(TransportError) as caught:
+                    await session.download("a", tmp_path / "orders.csv")
+        assert host in str(caught.value)
+        assert "secret" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            b"\x00\x01 garbage\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        ],
+    )
+    async def test_its_signature_is_told_nobody(
+        self, tmp_path: Path, answer: bytes, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.DEBUG, "moltin_jobs")
+        async with FileHost(*[send(answer)] * 4) as host:
+            async with session_on(host.api, retry=Retry(max_tries=2)) as session:
+                with pytest.raises(TransportError) as caught:
+                    await session.download("a", tmp_path / "orders.csv")
+        assert "trying again" in caplog.text
+        assert "secret" not in str(caught.value) + caplog.text
+
+    def test_plain_http_is_for_a_service_that_is_on_this_machine_too(self) -> None:
+        address = "http://127.0.0.1:8000/a.csv"
+        assert str(_file_url(address, "the file", loopback=True)) == address
+        with pytest.raises(TransportError, match="not by https"):
+            _file_url(address, "the file", loopback=False)
+
+    async def test_many_leave_connections_for_the_rest(self, tmp_path: Path) -> None:
+        slow = _then_hang(http(b"half", length=99))
+        async with FileHost(*[slow] * 5) as host:
+            async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=4)) as own:
+                async with session_on(host.api, http=own, request_timeout=5) as session:
+                    saving = [
+                        asyncio.create_task(session.download("a", tmp_path / f"{number}.csv"))
+                        for number in range(5)
+                    ]
+                    await asyncio.sleep(1)
+                    host.api.add_job("b", duration=0)
+                    host.api._faults.clear()
+                    assert (await session.get_job("b")).status == "success"
+                    assert len(host.files.requests) == 2
+                    for one in saving:
+                        one.cancel()
+                    await asyncio.gather(*saving, return_exceptions=True)
+
     async def test_a_host_that_says_nothing(self, tmp_path: Path) -> None:
         begun = http(b"half", length=99)
         async with FileHost(hang, begun and _then_hang(begun)) as host:
@@ -458,11 +533,84 @@ class TestDownload:
                     await saving
         assert left(tmp_path) == []
 
+    @pytest.mark.parametrize("times", [1, 3])
+    @pytest.mark.parametrize("step", range(1, 7))  # it opens, writes thrice, keeps, discards
+    async def test_cancelled_at_any_step_however_often(
+        self, tmp_path: Path, step: int, times: int
+    ) -> None:
+        async def chunks() -> AsyncIterator[bytes]:
+            for _ in range(3):
+                yield b"x"
+
+        reached, cancelled = asyncio.Event(), threading.Event()
+        steps = itertools.count(1)
+
+        class Pool(ThreadPoolExecutor):
+            def submit(self, call: Any, /, *arguments: Any, **named: Any) -> Any:
+                if next(steps) < step:
+                    return super().submit(call, *arguments, **named)
+                reached.set()
+                return super().submit(lambda: cancelled.wait() and call(*arguments, **named))
+
+        asyncio.get_running_loop().set_default_executor(Pool(1))
+        saving = asyncio.create_task(
+            save(chunks(), 3, tmp_path / "a.csv", about="", progress=None, max_bytes=None)
+        )
+        await reached.wait()
+        for _ in range(times):
+            await asyncio.sleep(0)
+            saving.cancel()
+        await asyncio.sleep(0)
+        cancelled.set()
+        with pytest.raises(asyncio.CancelledError):
+            await saving
+        assert left(tmp_path) == (["a.csv"] if step >= 5 else [])
+
+    async def test_a_place_that_is_no_file(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "orders.csv")
+        async with FileHost(send(http(b"x"))) as host, session_on(host.api) as session:
+            with pytest.raises(OSError, match="Not a regular file"):
+                await session.download("a", tmp_path / "orders.csv")
+            assert host.api.requests == []
+        assert (tmp_path / "orders.csv").is_fifo()
+
+    async def test_what_is_there_is_replaced_with_its_mode(self, tmp_path: Path) -> None:
+        (tmp_path / "kept").mkdir()
+        (tmp_path / "kept" / "orders.csv").write_text("of yesterday")
+        (tmp_path / "kept" / "orders.csv").chmod(0o600)
+        (tmp_path / "link.csv").symlink_to(tmp_path / "kept" / "orders.csv")
+        async with FileHost(send(http(b"x"))) as host, session_on(host.api) as session:
+            await session.download("a", tmp_path / "link.csv")
+        assert (tmp_path / "link.csv").is_symlink()
+        assert (tmp_path / "kept" / "orders.csv").read_text() == "x"
+        assert (tmp_path / "kept" / "orders.csv").stat().st_mode & 0o777 == 0o600
+        assert left(tmp_path / "kept") == ["orders.csv"]
+
+    async def test_a_name_as_long_as_any(self, tmp_path: Path) -> None:
+        async with FileHost(send(http(b"x"))) as host, session_on(host.api) as session:
+            await session.download("a", tmp_path / ("a" * 255))
+        assert left(tmp_path) == ["a" * 255]
+
+    @pytest.mark.parametrize("bound", [0, 1.5, "1000"])
+    async def test_a_bound_that_cannot_be(self, tmp_path: Path, bound: Any) -> None:
+        async with FileHost(send(http(b"x"))) as host, session_on(host.api) as session:
+            with pytest.raises(ConfigurationError, match="max_bytes"):
+                await session.download("a", tmp_path / "orders.csv", max_bytes=bound)
+            assert host.api.requests == []
+
     async def test_a_place_that_cannot_be_written(self, tmp_path: Path) -> None:
         async with FileHost(send(http(b"x"))) as host, session_on(host.api) as session:
             with pytest.raises(FileNotFoundError):
                 await session.download("a", tmp_path / "nowhere" / "orders.csv")
             assert host.api.requests == []
+
+    async def test_a_place_that_went_away(self, tmp_path: Path) -> None:
+        async def chunks() -> AsyncIterator[bytes]:
+            yield b"x"
+
+        place = tmp_path / "nowhere" / "a.csv"
+        with pytest.raises(FileNotFoundError):
+            await save(chunks(), 1, place, about="", progress=None, max_bytes=None)
 
     async def test_a_folder_in_its_place(self, tmp_path: Path) -> None:
         async with FileHost(send(http(b"x"))) as host, session_on(host.api) as session:
@@ -533,9 +681,12 @@ class TestExport:
     @pytest.mark.parametrize(
         ("hangs", "told"),
         [
-            (0, r"^job of this export was not created within 5 s: never seen.*may exist"),
+            (0, r"^the job of this export was not created within 5 s: never seen\. .*may exist"),
             (1, r"^job \S+ did not end within 5 s: last seen 'pending'"),
-            (2, r"^job \S+ was not saved within 5 s: last seen 'success'.*call download\(\)"),
+            (
+                2,
+                r"^job a was not saved within 5 s: last seen 'success'\. .*call download\(\)",
+            ),
         ],
     )
     async def test_one_deadline_for_all(self, tmp_path: Path, hangs: int, told: str) -> None:
@@ -543,10 +694,25 @@ class TestExport:
             answers = [Fault(202, body=job("pending")), Fault(body=job("success"))]
             simulator.spoil(*answers[:hangs], "hang")
             before = asyncio.get_running_loop().time()
-            with pytest.raises(JobTimeoutError, match=told):
+            with pytest.raises(JobTimeoutError, match=told) as caught:
                 await session.export_orders(destination=tmp_path / "orders.csv", timeout=5)
+            assert caught.value.job_id == (None if hangs == 0 else "a")
+            assert not hasattr(caught.value, "__notes__"), "it says all by itself"
             assert asyncio.get_running_loop().time() - before == pytest.approx(5, abs=0.1)
         assert left(tmp_path) == []
+
+    async def test_an_error_that_names_no_job_is_told_with_it(self) -> None:
+        tokens = iter(["simulator-token"])
+
+        async def token() -> str:
+            return next(tokens, "expired")
+
+        async with Simulator() as simulator:
+            async with JobsSession(token, base_url=simulator.url) as session:
+                simulator.spoil(Fault(202, body=job("pending")), 401, 401)
+                with pytest.raises(AuthenticationError) as caught:
+                    await session.export_orders()
+        assert caught.value.__notes__ == ["The job of this export is a."]
 
     async def test_a_timeout_error_of_somebody_elses_passes(self) -> None:
         async def token() -> str:

@@ -271,6 +271,17 @@ class TestPause:
         await pacer.share_pause()
         assert len(Budget.told) == 1
 
+    async def test_one_whose_pause_is_something_else_is_not(self) -> None:
+        class Music:
+            async def acquire(self) -> None: ...
+
+            def pause(self) -> None:
+                raise AssertionError
+
+        pacer = Pacer(Music())
+        pacer.pause(await pacer.grant(), None)
+        await pacer.share_pause()
+
     @pytest.mark.parametrize("rate_limit", [None, 1])
     async def test_others_are_not(self, rate_limit: int | None) -> None:
         pacer = Pacer(rate_limit)

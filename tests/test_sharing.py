@@ -246,6 +246,21 @@ class TestShared:
         both = await asyncio.gather(shared.get(0.1, last=True), shared.get(0.1, last=True))
         assert both[0] == both[1] == (4, 9)
 
+    async def test_an_answer_that_was_overtaken_is_not_kept(self) -> None:
+        asked = itertools.count(1)
+
+        async def ask() -> int:
+            number = next(asked)
+            await asyncio.sleep(5 if number == 1 else 0.5)
+            return number
+
+        shared = Shared(Scopes(10), ask)
+        slow = asyncio.create_task(shared.get(1, last=True))
+        await asyncio.sleep(2)
+        assert await shared.get(1, last=True) == (2, 2.5)
+        assert await slow == (1, 5)
+        assert await shared.get(10, last=False) == (2, 2.5)
+
 
 class TestLists:
     @pytest.mark.parametrize("poll_with", ["list", "auto"])
