@@ -98,7 +98,7 @@ def most_in_a_second(moments: Sequence[float]) -> int:
 
 
 def commands(server: RedisServer) -> int:
-    return sum(map(int, server.info("commandstats", r"cmdstat_(?:evalsha|eval|ttl):calls=(\d+)")))
+    return sum(map(int, server.info("commandstats", r"cmdstat_(?:evalsha|eval|pttl):calls=(\d+)")))
 
 
 def compared(name: str, label: str, seconds: float) -> tuple[object, ...]:
