@@ -194,7 +194,7 @@ def commands(context: click.Context) -> None:
     Credentials come from the environment: EPCC_CLIENT_ID with EPCC_CLIENT_SECRET, or
     EPCC_ACCESS_TOKEN. Exit codes: 0 all succeeded, 1 a job failed, 2 usage or configuration,
     3 timed out, 4 authentication, 5 not found, 6 network or service, 130 interrupted.
-    Example: moltin-jobs wait --timeout 600 974c9db4-38da-4dbf-90c2-33eed5f3e77c
+    Example: moltin-jobs wait ID
     """
     context.obj = log = _ToConsole(Console(stderr=True))
     log.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
@@ -261,7 +261,7 @@ async def create(asked: _Asked, *, job_type: str, filter_: str | None) -> int:
 @commands.command("list")
 @_asks
 async def list_(asked: _Asked) -> int:
-    """List the jobs of the store: id, status, and the error or the file.
+    """List the store's jobs, each as `get` tells it.
 
     Example: moltin-jobs list --json
     """
@@ -278,7 +278,9 @@ async def list_(asked: _Asked) -> int:
 async def download(asked: _Asked, *, job_id: str, file: Path) -> int:
     """Save the file of a job that has succeeded.
 
-    It appears under its name once it is whole. Example: moltin-jobs download ID orders.csv
+    It appears under its name once it is whole, in place of one that is there.
+
+    Example: moltin-jobs download ID orders.csv
     """
     async with asked.session() as session:
         try:
@@ -371,7 +373,9 @@ def serve(port: int) -> None:
 @commands.command("demo")
 @click.pass_obj
 def demo_(log: _ToConsole) -> None:
-    """Watch a dozen jobs run on a simulated service: some ten seconds, no account needed.
+    """Watch a dozen jobs run on a simulated service.
+
+    It takes some ten seconds, and no account.
 
     Example: moltin-jobs demo
     """
