@@ -30,3 +30,10 @@ def _no_blocking_call() -> Iterator[None]:
             # redis-py looks up its own version for each connection that it opens.
             guard.functions[name].can_block_in("redis/utils.py", "get_lib_version")
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_store_of_the_developers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever tried the README's examples has set these."""
+    for name in ("API_BASE_URL", "CLIENT_ID", "CLIENT_SECRET", "ACCESS_TOKEN"):
+        monkeypatch.delenv(f"EPCC_{name}", raising=False)

@@ -215,7 +215,6 @@ async def test_the_limiter_over_redis(
             monkeypatch.setenv("REDIS_URL", redis.url)
             monkeypatch.setenv("EPCC_API_BASE_URL", simulator.url)
             monkeypatch.setenv("EPCC_ACCESS_TOKEN", simulator.token)
-            monkeypatch.delenv("EPCC_CLIENT_ID", raising=False)
             simulator.add_job(JOB_IDS[0], ["pending", "success"])
             run("Many processes, one limit")
             await mains[0]
