@@ -103,7 +103,8 @@ class _Part:
     def discard(self) -> None:
         """Remove what was not kept."""
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # it may be that the disk has no room for the rest
+                self._file.close()
             self._path.unlink(missing_ok=True)
 
 

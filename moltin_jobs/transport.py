@@ -31,6 +31,7 @@ from .scope import Scope, Scopes, closed
 _log = logging.getLogger("moltin_jobs")
 _CONNECTIONS = 100
 _USER_AGENT = f"moltin-jobs/{importlib.metadata.version('moltin-jobs')}"
+_ADDRESS = re.compile(r"https?://\S+")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _OURS = frozenset({"accept", "authorization", "connection", "content-length", "host"})
 _UNTRUSTED = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)
@@ -387,9 +388,8 @@ class Transport:
         self, request: Request, error: Exception, attempt: _Attempt | None
     ) -> TransportError:
         about, host = request.about, _host(request.url)
-        # The address, which some tell of themselves, may hold a signature.
-        told = error.message if isinstance(error, aiohttp.ClientResponseError) else error
-        text = one_line(f"{type(error).__name__}: {told}")
+        # Some tell the whole address, which may hold a signature.
+        text = _ADDRESS.sub("…", one_line(f"{type(error).__name__}: {error}"))
         if attempt is not None and attempt.token is not None:
             text = text.replace(attempt.token.value, "***")
         if isinstance(error, _UNTRUSTED):
@@ -405,6 +405,12 @@ class Transport:
             reason = one_line(error.strerror or str(error.os_error))
             return TransportError(
                 about, f"{host} could not be reached ({reason})", "Check base_url and the network."
+            )
+        if isinstance(error, aiohttp.ServerTimeoutError):  # of a file, whose times are aiohttp's
+            return TransportError(
+                about,
+                f"nothing came from {host} within {self._scopes.seconds:g} s",
+                "Try again later, or with a longer request_timeout.",
             )
         return TransportError(
             about, f"the answer of {host} broke off or is not HTTP ({text})", "Try again later."

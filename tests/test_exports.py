@@ -6,6 +6,8 @@ import itertools
 import json
 import logging
 import os
+import resource
+import signal
 import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -452,12 +454,41 @@ class TestDownload:
                     await asyncio.gather(*saving, return_exceptions=True)
 
     async def test_a_host_that_says_nothing(self, tmp_path: Path) -> None:
-        begun = http(b"half", length=99)
-        async with FileHost(hang, begun and _then_hang(begun)) as host:
+        async with FileHost(hang, _then_hang(http(b"half", length=99))) as host:
             async with session_on(host.api, retry=ONCE) as session:
                 for _ in range(2):
-                    with pytest.raises(TransportError):
+                    with pytest.raises(TransportError, match=r"nothing came from .* within 10 s"):
                         await session.download("a", tmp_path / "orders.csv")
+        assert left(tmp_path) == []
+
+    async def test_a_host_that_takes_no_connection(self, tmp_path: Path) -> None:
+        async with FileHost(hang, address="https://{}/a.csv?signature=secret") as host:
+            address = host.files.url.removeprefix("http://")
+            body = json.dumps({"href": f"https://{address}/a.csv?signature=secret"}).encode()
+            host.api._faults.clear()
+            host.api.spoil(Fault(body=body))
+            async with session_on(host.api, retry=ONCE) as session:
+                with pytest.raises(TransportError) as caught:  # it waits for the handshake
+                    await session.download("a", tmp_path / "orders.csv")
+        assert f"nothing came from {address} within 10 s" in str(caught.value)
+        assert "secret" not in str(caught.value)
+
+    async def test_a_disk_without_room(self, tmp_path: Path) -> None:
+        async def chunks() -> AsyncIterator[bytes]:
+            for _ in range(3):
+                yield b"x" * 3000  # which waits in a buffer
+
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
+        try:
+            with pytest.raises(OSError, match="too large"):
+                await save(
+                    chunks(), None, tmp_path / "a.csv", about="", progress=None, max_bytes=None
+                )
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, before)
         assert left(tmp_path) == []
 
     @pytest.mark.parametrize("cut", range(len(WHOLE)))
