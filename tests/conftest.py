@@ -1,6 +1,7 @@
 """What every test needs."""
 
 import asyncio
+import signal
 from collections.abc import Iterator
 
 import hypothesis
@@ -20,6 +21,14 @@ def _loop_of_the_main_thread() -> Iterator[None]:
     yield
     asyncio.set_event_loop(None)
     loop.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_interrupts() -> Iterator[None]:
+    """A shell without job control has what it runs with ``&`` ignore SIGINT, children included."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)
