@@ -108,7 +108,7 @@ class Board:
     def ended(self, job_id: str, outcome: Outcome) -> None:
         """Show how the wait ended."""
         row = self._rows[job_id]
-        row.outcome, row.since = outcome, time.monotonic()
+        row.outcome, row.since, row.trouble = outcome, time.monotonic(), None
         if isinstance(outcome, JobTimeoutError):
             row.polls = outcome.polls  # the last may hang yet
         if not isinstance(outcome, Job):

@@ -164,12 +164,18 @@ def _ids(context: click.Context, _argument: click.Parameter, given: tuple[str, .
     if context.resilient_parsing:  # a shell asks for completions
         return []
     try:
-        words = [w for one in given for w in (sys.stdin.read().split() if one == "-" else [one])]
+        words = [w for one in given for w in (_read_words() if one == "-" else [one])]
     except KeyboardInterrupt:
         raise click.exceptions.Exit(130) from None
     if not words:
         raise click.UsageError("no job id was given")
     return list(dict.fromkeys(words))
+
+
+def _read_words() -> list[str]:
+    if sys.stdin is None:  # closed by whoever started this
+        return []
+    return sys.stdin.buffer.read().decode(errors="replace").split()
 
 
 def _place(_context: click.Context, _argument: click.Parameter, given: Path) -> Path:
@@ -332,6 +338,7 @@ async def _save(session: JobsSession, job_id: str, file: Path, asked: _Asked) ->
         TimeElapsedColumn(),
     )
     bars = Progress(*columns, console=asked.console)
+    again = f"moltin-jobs download {job_id} FILE"
     with bars if asked.console.is_terminal and not asked.quiet else contextlib.nullcontext():
         bar = bars.add_task(file.name, total=None)
         try:
@@ -344,9 +351,11 @@ async def _save(session: JobsSession, job_id: str, file: Path, asked: _Asked) ->
             )
         except OSError as error:
             raise ConfigurationError(
-                f"{file}: {error.strerror}. Job {job_id} keeps its file: "
-                f"moltin-jobs download {job_id} FILE"
+                f"{file}: {error.strerror}. Job {job_id} keeps its file: {again}"
             ) from None
+        except asyncio.CancelledError:
+            click.echo(f"interrupted; nothing was saved. Again: {again}", err=True)
+            raise
 
 
 @commands.command()

@@ -245,6 +245,24 @@ class TestGet:
         assert "Missing argument 'ID…'" in result.stderr
         assert not store.simulator.requests
 
+    def test_standard_input_is_closed(self, store: Store) -> None:
+        result = subprocess.run(  # noqa: S603 (this package's own command)
+            ["/bin/sh", "-c", 'exec "$@" <&-', "sh", *COMMAND, "get", "-"],
+            env=environment(**of(store)),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert (result.returncode, result.stdout) == (2, "")
+        assert "no job id was given" in result.stderr
+
+    @pytest.mark.usefixtures("store")
+    def test_standard_input_is_no_text(self) -> None:
+        result = run("get", "-", stdin=io.BytesIO(b"\xff\xfe\n"))
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.startswith("error: '\ufffd\ufffd' is not a job id: ")
+
     @pytest.mark.parametrize("command", ["get", "wait"])
     def test_what_is_no_id_is_refused_and_spares_the_others(
         self, store: Store, command: str
@@ -575,6 +593,18 @@ class TestFiles:
             f"error: {place}: No such file or directory. Job a keeps its file: "
             f"moltin-jobs download a FILE\n"
         )
+
+    def test_an_interrupt_tells_where_the_file_is(self, store: Store, tmp_path: Path) -> None:
+        store.add("a")
+        store.spoil("hang", job_id="a")
+        thread = interrupt_when(lambda: "a" in store.asked_for())
+        result = run("download", "a", str(tmp_path / "orders.csv"))
+        thread.join()
+        assert (result.exit_code, result.stdout) == (130, "")
+        assert result.stderr == (
+            "interrupted; nothing was saved. Again: moltin-jobs download a FILE\n"
+        )
+        assert not list(tmp_path.iterdir())
 
     def test_no_export_is_begun_to_a_place_that_cannot_be_written(
         self, store: Store, tmp_path: Path
