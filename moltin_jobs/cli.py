@@ -173,9 +173,8 @@ def _ids(context: click.Context, _argument: click.Parameter, given: tuple[str, .
 
 
 def _read_words() -> list[str]:
-    if sys.stdin is None:  # closed by whoever started this
-        return []
-    return sys.stdin.buffer.read().decode(errors="replace").split()
+    text = sys.stdin.buffer.read() if sys.stdin else b""  # there is none if it was closed
+    return text.decode(errors="replace").split()
 
 
 def _place(_context: click.Context, _argument: click.Parameter, given: Path) -> Path:
