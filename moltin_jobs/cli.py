@@ -56,6 +56,8 @@ _EXIT_CODES: list[tuple[tuple[type[MoltinJobsError], ...], int]] = [
 def _exit_code(outcome: Outcome) -> int:
     if isinstance(outcome, Job):
         return 1 if outcome.state in (JobState.FAILED, JobState.CANCELLED) else 0
+    if isinstance(outcome, JobNotFoundError) and outcome.job is not None:  # its file is not there
+        return _exit_code(outcome.job) or 5
     return next((code for kinds, code in _EXIT_CODES if isinstance(outcome, kinds)), 6)
 
 
@@ -190,7 +192,7 @@ _file = click.argument(
 )
 
 
-@click.group()
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="moltin-jobs")
 @click.pass_context
 def commands(context: click.Context) -> None:
@@ -312,9 +314,17 @@ async def export(asked: _Asked, *, file: Path, filter_: str | None, timeout: flo
     async with counted(board) as http, asked.session(http=http) as session:
         job = await session.create_job(filter=filter_)
         board.add(job.id)
-        (outcome,) = await follow(session, board, timeout, lambda _id, _outcome: None)
+        then = f"go on by: moltin-jobs wait {job.id} && moltin-jobs download {job.id} FILE"
+        try:
+            (outcome,) = await follow(session, board, timeout, lambda _id, _outcome: None)
+        except asyncio.CancelledError:
+            board.say(then, err=True)
+            raise
         if not isinstance(outcome, Job) or outcome.state is not JobState.SUCCEEDED:
-            return asked.report(job.id, outcome, board.say)
+            code = asked.report(job.id, outcome, board.say)
+            if isinstance(outcome, MoltinJobsError) and outcome.temporary:
+                board.say(then, err=True)
+            return code
         try:
             await _save(session, job.id, file, asked)
         except MoltinJobsError as error:
@@ -375,7 +385,10 @@ def serve(port: int) -> None:
     except OSError as error:
         if error.errno not in (errno.EADDRINUSE, errno.EACCES):
             raise
-        raise click.BadParameter(os.strerror(error.errno), param_hint="--port") from None
+        raise click.BadParameter(
+            f"{port}: {os.strerror(error.errno)}. Give another, or 0 for a free one.",
+            param_hint="--port",
+        ) from None
 
 
 @commands.command("demo")

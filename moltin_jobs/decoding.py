@@ -140,7 +140,7 @@ def decode_file(answer: Answer, job_id: str, job: Job | None) -> str:
 
 
 def _no_file(job: Job) -> str:
-    status = one_line(job.status)
+    status = one_line(job.status) + (f" ({one_line(job.error)})" if job.error else "")
     if not job.is_terminal:
         return f"The job is there, and {status}: it has no file yet; wait for it first."
     if job.state is JobState.SUCCEEDED:

@@ -135,13 +135,15 @@ class JobTimeoutError(MoltinJobsError, TimeoutError):
         polls: int,
         last_error: MoltinJobsError | None,
         undone: str = "did not end",
-        advice: str = "It may still be running: wait for it again, or with a longer timeout.",
+        advice: str | None = None,
     ) -> None:
         seen = "never seen" if job is None else f"last seen {one_line(job.status)!r}"
         if polls:
             seen += " in 1 poll" if polls == 1 else f" in {polls} polls"
         trouble = "" if last_error is None else f" (last trouble: {last_error})"
         about = "the job of this export" if job_id is None else f"job {job_id}"
+        again = "wait for it again, or with a longer timeout."
+        advice = advice or (f"It may still be running: {again}" if job else again.capitalize())
         super().__init__(f"{about} {undone} within {timeout:g} s: {seen}{trouble}. {advice}")
         self.job_id = job_id
         """``None`` if the time of an export was over before its job had one."""
@@ -216,7 +218,7 @@ class AuthenticationError(APIError):
 
     advice = (
         "Give a token that is not expired (they live one hour), or credentials that are valid "
-        "for this base_url; ClientCredentials renews tokens by itself."
+        "for this base_url: with a client id and secret, tokens are renewed by themselves."
     )
 
 
@@ -259,7 +261,10 @@ class JobNotFoundError(APIError):
 class RateLimitError(APIError):
     """The store's requests for this second are used up, by this session or by others."""
 
-    advice = "The session pauses by itself; if it recurs, lower rate_limit or ask for a higher one."
+    advice = (
+        "The session pauses by itself; if it recurs, others use the store's limit too: send less "
+        "at once (rate_limit), or ask the vendor for more."
+    )
 
 
 class ServerError(APIError):

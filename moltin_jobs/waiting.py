@@ -24,8 +24,9 @@ _FAILURES_OF_AN_OUTAGE = 3
 class _Outage:
     """A run of polls that failed for passing causes."""
 
-    def __init__(self, longest: float | None) -> None:
-        self.longest = math.inf if longest is None else longest
+    def __init__(self, longest: float | None, timeout: float | None) -> None:
+        longest = math.inf if longest is None else longest
+        self.longest = math.inf if timeout is not None and timeout <= longest else longest
         self._since = 0.0
         self.failures = 0
 
@@ -73,7 +74,7 @@ async def watch(  # noqa: C901 (the whole of a wait, in the order in which it ha
     last_moment = deadline - margin
     seen: Job | None = None
     last_error: MoltinJobsError | None = None
-    outage = _Outage(polling.outage)
+    outage = _Outage(polling.outage, timeout)
     intervals = polling.intervals()
     polls = 0
     final = False

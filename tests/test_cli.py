@@ -566,6 +566,31 @@ class TestFiles:
         (error,) = objects(run("download", "--json", "a", place))
         assert (error["id"], error["exception"]) == ("a", "JobNotFoundError")
 
+    def test_never_a_file(self, store: Store, tmp_path: Path) -> None:
+        store.add("a", "failed", error=DOCUMENTED_ERROR)
+        result = run("download", "a", str(tmp_path / "orders.csv"))
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert f"failed ({DOCUMENTED_ERROR}): it will never have a file" in result.stderr
+
+    @pytest.mark.parametrize("how", ["timeout", "interrupt"])
+    def test_an_export_that_does_not_end_tells_how_to_go_on(
+        self, store: Store, tmp_path: Path, how: str
+    ) -> None:
+        store.do(lambda: store.simulator.script_created(["pending"]))
+        place = str(tmp_path / "orders.csv")
+        if how == "timeout":
+            result = run("export", "-q", "--timeout", "0.15", place)
+            assert result.exit_code == 3
+        else:
+            thread = interrupt_when(lambda: bool(store.asked_for()))
+            result = run("export", "-q", place)
+            thread.join()
+            assert result.exit_code == 130
+        job_id = store.asked_for()[0]
+        assert result.stderr.splitlines()[-1] == (
+            f"go on by: moltin-jobs wait {job_id} && moltin-jobs download {job_id} FILE"
+        )
+
     @pytest.mark.parametrize("command", [["download", "a"], ["export"]])
     def test_a_file_has_a_name(self, store: Store, command: list[str]) -> None:
         result = run(*command, "-")
@@ -785,6 +810,7 @@ class TestHelp:
     @pytest.mark.parametrize("command", [[], *[[name] for name in cli.commands.commands]])
     def test_it_fits_on_a_terminal_of_80_by_24(self, command: list[str]) -> None:
         result = run(*command, "--help")
+        assert run(*command, "-h").stdout == result.stdout
         lines = result.stdout.splitlines()
         assert result.exit_code == 0
         assert lines[0].startswith(f"Usage: {' '.join(['moltin-jobs', *command])} ")
@@ -1182,7 +1208,10 @@ class TestServe:
         port = store.simulator.url.rpartition(":")[2]
         result = run("serve", "--port", port)
         assert (result.exit_code, result.stdout) == (2, "")
-        assert "Invalid value for --port: Address already in use" in result.stderr
+        assert (
+            f"Invalid value for --port: {port}: Address already in use. Give another"
+            in result.stderr
+        )
 
     def test_a_port_that_is_none(self) -> None:
         result = run("serve", "--port", "65536")

@@ -62,13 +62,14 @@ ADVICE = {
     APIError: "The service refuses this request: it makes no sense to repeat it as it is.",
     AuthenticationError: (
         "Give a token that is not expired (they live one hour), or credentials that are valid "
-        "for this base_url; ClientCredentials renews tokens by itself."
+        "for this base_url: with a client id and secret, tokens are renewed by themselves."
     ),
     PermissionDeniedError: (
         "The token lacks the right: use one from a client_credentials key of this store."
     ),
     RateLimitError: (
-        "The session pauses by itself; if it recurs, lower rate_limit or ask for a higher one."
+        "The session pauses by itself; if it recurs, others use the store's limit too: send less "
+        "at once (rate_limit), or ask the vendor for more."
     ),
     ServerError: (
         "Try again later; if it stays so, report the request id to the service's support."
@@ -271,13 +272,13 @@ class TestMessages:
                 ),
                 "job a did not end within 0.25 s: never seen in 3 polls (last trouble: "
                 "job a: reset. Try again.). "
-                "It may still be running: wait for it again, or with a longer timeout.",
+                "Wait for it again, or with a longer timeout.",
                 id="timeout-never-seen",
             ),
             pytest.param(
                 lambda: JobTimeoutError("a", timeout=1, job=None, polls=1, last_error=None),
                 "job a did not end within 1 s: never seen in 1 poll. "
-                "It may still be running: wait for it again, or with a longer timeout.",
+                "Wait for it again, or with a longer timeout.",
                 id="timeout-one-poll",
             ),
             pytest.param(

@@ -229,3 +229,11 @@ async def test_logs_a_poll_and_the_first_failure_of_a_run(
         ("a", 3, None, 2),
         ("a", 4, "success", None),
     ]
+
+
+async def test_does_not_tell_of_an_outage_that_the_timeout_forestalls(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with pytest.raises(JobTimeoutError):
+        await Service(lambda _: DOWN).wait(timeout=5)
+    assert caplog.records[0].getMessage() == f"the wait goes on after poll 1 failed: {DOWN}"
