@@ -54,10 +54,12 @@ _EXIT_CODES: list[tuple[tuple[type[MoltinJobsError], ...], int]] = [
 
 
 def _exit_code(outcome: Outcome) -> int:
+    # Where a file was not found, it may be for the job's failure.
+    job = outcome.job if isinstance(outcome, JobNotFoundError) else outcome
+    if isinstance(job, Job) and job.state in (JobState.FAILED, JobState.CANCELLED):
+        return 1
     if isinstance(outcome, Job):
-        return 1 if outcome.state in (JobState.FAILED, JobState.CANCELLED) else 0
-    if isinstance(outcome, JobNotFoundError) and outcome.job is not None:  # its file is not there
-        return _exit_code(outcome.job) or 5
+        return 0
     return next((code for kinds, code in _EXIT_CODES if isinstance(outcome, kinds)), 6)
 
 
@@ -314,7 +316,7 @@ async def export(asked: _Asked, *, file: Path, filter_: str | None, timeout: flo
     async with counted(board) as http, asked.session(http=http) as session:
         job = await session.create_job(filter=filter_)
         board.add(job.id)
-        then = f"go on by: moltin-jobs wait {job.id} && moltin-jobs download {job.id} FILE"
+        then = f"go on by: moltin-jobs wait {job.id} && {_downloading(job.id)}"
         try:
             (outcome,) = await follow(session, board, timeout, lambda _id, _outcome: None)
         except asyncio.CancelledError:
@@ -332,6 +334,10 @@ async def export(asked: _Asked, *, file: Path, filter_: str | None, timeout: flo
     return asked.saved(job.id, file)
 
 
+def _downloading(job_id: str) -> str:
+    return f"moltin-jobs download {job_id} FILE"
+
+
 async def _check(file: Path) -> None:
     try:
         await check(file)
@@ -347,24 +353,21 @@ async def _save(session: JobsSession, job_id: str, file: Path, asked: _Asked) ->
         TimeElapsedColumn(),
     )
     bars = Progress(*columns, console=asked.console)
-    again = f"moltin-jobs download {job_id} FILE"
-    with bars if asked.console.is_terminal and not asked.quiet else contextlib.nullcontext():
-        bar = bars.add_task(file.name, total=None)
-        try:
-            await session.download(
-                job_id,
-                file,
-                progress=lambda received, length: bars.update(
-                    bar, completed=received, total=length
-                ),
-            )
-        except OSError as error:
-            raise ConfigurationError(
-                f"{file}: {error.strerror}. Job {job_id} keeps its file: {again}"
-            ) from None
-        except asyncio.CancelledError:
-            click.echo(f"interrupted; nothing was saved. Again: {again}", err=True)
-            raise
+    bar = bars.add_task(file.name, total=None)
+
+    def progress(received: int, length: int | None) -> None:
+        bars.update(bar, completed=received, total=length)
+
+    try:
+        with bars if asked.console.is_terminal and not asked.quiet else contextlib.nullcontext():
+            await session.download(job_id, file, progress=progress)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{file}: {error.strerror}. Job {job_id} keeps its file: {_downloading(job_id)}"
+        ) from None
+    except asyncio.CancelledError:
+        click.echo(f"interrupted; nothing was saved. Again: {_downloading(job_id)}", err=True)
+        raise
 
 
 @commands.command()

@@ -26,6 +26,7 @@ class _Outage:
 
     def __init__(self, longest: float | None, timeout: float | None) -> None:
         longest = math.inf if longest is None else longest
+        # What the timeout forestalls is not told of.
         self.longest = math.inf if timeout is not None and timeout <= longest else longest
         self._since = 0.0
         self.failures = 0
