@@ -12,7 +12,7 @@ import cattrs.preconf.json
 from benchmarks.measure import if_installed, interleaved, show_ratios
 from benchmarks.models import Envelope, pydantic_job
 from benchmarks.server import BODY
-from moltin_jobs.decoding import Answer, decode_job
+from moltin_jobs._api.parsing import Answer, decode_job
 
 BATCH = 2000
 ROUNDS = 40

@@ -5,7 +5,7 @@ import time
 
 from benchmarks.measure import interleaved, show_ratios
 from benchmarks.table import show
-from moltin_jobs.pacing import Pacer
+from moltin_jobs._http.rate_limit import Pacer
 
 TURNS = 20_000
 QUEUES = (1, 100, 10_000)

@@ -11,7 +11,7 @@ import looptime
 
 from benchmarks.table import show
 from moltin_jobs import JobsSession, Polling
-from moltin_jobs.simulator import Simulator
+from moltin_jobs.testing.simulator import Simulator
 
 SECONDS = 1.0
 POLLINGS = {

@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.measure import OURS, if_installed, interleaved, show_ratios
 from benchmarks.table import show
-from moltin_jobs.pacing import Pacer
+from moltin_jobs._http.rate_limit import Pacer
 from moltin_jobs.redis_limiter import RedisLimiter
 from tests.redis_server import MISSING, RedisServer
 

@@ -26,8 +26,8 @@ from benchmarks.measure import OURS, if_installed, interleaved, processor, resid
 from benchmarks.server import BODY, running
 from benchmarks.table import show
 from moltin_jobs import JobsSession, Polling
-from moltin_jobs.decoding import Answer
-from moltin_jobs.transport import Request
+from moltin_jobs._api.parsing import Answer
+from moltin_jobs._http.transport import Request
 
 POLLS = 3
 MANY_POLLS = 10

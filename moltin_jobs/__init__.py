@@ -1,5 +1,7 @@
 """An asyncio client for the Jobs of Elastic Path Commerce (once Moltin)."""
 
+from ._http.rate_limit import Limiter
+from ._polling.intervals import Polling, Retry
 from .auth import ClientCredentials
 from .errors import (
     APIError,
@@ -18,8 +20,6 @@ from .errors import (
     TransportError,
 )
 from .models import Job, JobState
-from .pacing import Limiter
-from .schedule import Polling, Retry
 from .session import JobsSession, wait_for_job
 
 __all__ = [

@@ -6,7 +6,7 @@ import sys
 def main() -> None:
     """Run the command line; see ``moltin-jobs --help``."""
     try:
-        from .cli import commands  # noqa: PLC0415 (they are an extra)
+        from .cli.commands import commands  # noqa: PLC0415 (they are an extra)
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise

@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from .decoding import is_token
+from ._api.parsing import is_token
 from .errors import ConfigurationError, copied
 
 _EARLY_SECONDS = 60.0

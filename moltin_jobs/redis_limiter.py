@@ -13,8 +13,8 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import Any, Self, TypeVar
 
-from .checks import check_count, check_text
 from .errors import ConfigurationError, one_line
+from .settings import check_count, check_text
 
 try:
     from redis.exceptions import RedisError

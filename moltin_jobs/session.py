@@ -14,9 +14,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
+from ._api.endpoints import Calls
+from ._http.partial_file import Progress, check, save
+from ._http.rate_limit import Limiter, Pacer
+from ._http.transport import Transport
+from ._polling.intervals import Polling, Retry
+from ._polling.sources import Looking, Lookups, PollWith
+from ._polling.watch import watch
+from ._tasks.operations import Scope, Scopes, closed
 from .auth import Auth, ClientCredentials
-from .calls import Calls
-from .checks import check_count, check_seconds, check_text, instance
 from .errors import (
     MAY_EXIST,
     ConfigurationError,
@@ -26,14 +32,8 @@ from .errors import (
     JobTimeoutError,
     shown,
 )
-from .files import Progress, check, save
 from .models import Job, JobState
-from .pacing import Limiter, Pacer
-from .schedule import Polling, Retry
-from .scope import Scope, Scopes, closed
-from .sharing import Looking, Lookups, PollWith
-from .transport import Transport
-from .waiting import watch
+from .settings import check_count, check_seconds, check_text, instance
 
 if TYPE_CHECKING:
     import aiohttp

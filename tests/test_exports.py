@@ -33,9 +33,9 @@ from moltin_jobs import (
     ServerError,
     TransportError,
 )
-from moltin_jobs.files import save
-from moltin_jobs.simulator import Fault, Simulator
-from moltin_jobs.transport import _file_url
+from moltin_jobs._http.partial_file import save
+from moltin_jobs._http.transport import _file_url
+from moltin_jobs.testing.simulator import Fault, Simulator
 from tests.raw_server import RawServer, hang, http, job, reset_after, send, unframed
 
 pytestmark = pytest.mark.looptime

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from moltin_jobs.simulator import Simulator
+from moltin_jobs.testing.simulator import Simulator
 from tests.redis_server import MISSING, RedisServer
 
 pytestmark = [pytest.mark.fleet, pytest.mark.skipif(bool(MISSING), reason=MISSING)]

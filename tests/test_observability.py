@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from moltin_jobs import ClientCredentials, JobsSession, ServerError
-from moltin_jobs.simulator import Fault, Simulator
+from moltin_jobs.testing.simulator import Fault, Simulator
 
 pytestmark = pytest.mark.looptime
 

@@ -19,10 +19,10 @@ from aiohttp import web
 
 import moltin_jobs.errors
 from moltin_jobs import Job, Polling, Retry
-from moltin_jobs.simulator import Simulator
+from moltin_jobs.testing.simulator import Simulator
+from tests.http.test_tls import server_context
 from tests.raw_server import RawServer, http, job, send
 from tests.redis_server import MISSING, RedisServer
-from tests.test_tls import server_context
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 SECTIONS = dict(re.findall(r"^##+ (.+?)\n(.*?)(?=^## |^### |\Z)", README, re.DOTALL | re.MULTILINE))

@@ -15,7 +15,7 @@ from throttled.asyncio import MemoryStore
 import moltin_jobs.redis_limiter
 from moltin_jobs import ConfigurationError, JobsSession
 from moltin_jobs.redis_limiter import RedisLimiter, _spaced
-from moltin_jobs.simulator import Fault, Simulator
+from moltin_jobs.testing.simulator import Fault, Simulator
 from tests.redis_server import MISSING, RedisServer
 
 NOBODY = "redis://127.0.0.1:1"  # port 1 is refused at once

@@ -24,8 +24,8 @@ from moltin_jobs import (
     MoltinJobsError,
     Retry,
 )
+from tests.http.test_faults import FAULTS, TOKEN_FAULTS, raw
 from tests.raw_server import RawServer, Script, hang, http, job, send
-from tests.test_faults import FAULTS, TOKEN_FAULTS, raw
 
 pytestmark = pytest.mark.looptime
 

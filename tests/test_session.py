@@ -29,7 +29,7 @@ from moltin_jobs import (
     TransportError,
     wait_for_job,
 )
-from moltin_jobs.simulator import Fault, Simulator
+from moltin_jobs.testing.simulator import Fault, Simulator
 from tests.raw_server import RawServer, http, job, send
 
 pytestmark = pytest.mark.looptime

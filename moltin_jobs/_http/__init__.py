@@ -1,0 +1,1 @@
+"""Transport: attempts, downloads and the rate limit."""

@@ -1,0 +1,1 @@
+"""Polling: the loop of a wait, its intervals and its sources."""
