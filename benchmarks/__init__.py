@@ -1,1 +1,1 @@
-"""What the client costs, beside what people would use instead: ``python -m benchmarks --help``."""
+"""Costs of the client, beside those of alternatives: ``python -m benchmarks --help``."""

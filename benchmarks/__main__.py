@@ -1,4 +1,4 @@
-"""Runs the parts that are named, or all; each prints Markdown tables."""
+"""Run benchmarks, and print their results as Markdown tables."""
 
 import argparse
 import importlib
@@ -8,31 +8,36 @@ import platform
 from pathlib import Path
 
 PARTS = {
-    "lookup": "processor time of a lookup, beside what else people use",
-    "calls": "the profile of a lookup: whose functions are called how often",
-    "decode": "processor time of making a job of a body",
-    "limiter": "the rate limit: what a turn costs, and how exactly the rate is kept",
-    "lists": "waits polled by id and by lists, in virtual time (--full: 1,000 waits; else 300)",
-    "pace": "polls spent against detection lag, of our schedule and of others (simulation)",
-    "shared": "one limit for three processes over Redis, beside other libraries; its cost",
-    "soak": "memory over 200,000 lookups and 20,000 waits with faults (--full; else a tenth)",
-    "waits": "memory of a pending wait and processor time of a poll, by the thousand",
+    "lookup": "instructions and processor time of a lookup, beside other clients",
+    "calls": "the functions of this client that one poll enters",
+    "decode": "processor time to decode the body of a job, beside other decoders",
+    "limiter": "cost of a slot of the rate limit, and accuracy of the limit",
+    "lists": "waits polled by id and by list, in virtual time: 300 waits, or 1,000 with --full",
+    "pace": "number of polls against detection lag, for several schedules (a simulation)",
+    "shared": "one rate limit for three processes over Redis, beside other libraries",
+    "soak": "memory during 20,000 lookups and 2,000 waits with faults; ten times as many with "
+    "--full",
+    "waits": "memory of a wait, and instructions and processor time of a poll, beside other loops",
 }
 
-VERSIONS = ("aiohttp", "attrs", "cattrs", "backoff")
+PACKAGES = ("aiohttp", "attrs", "cattrs", "backoff")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    listed = ", ".join(f"{name}: {what}" for name, what in PARTS.items())
-    parser.add_argument("parts", nargs="*", metavar="NAME", help=listed)
-    parser.add_argument("--full", action="store_true", help="the large sizes too")
-    parser.add_argument("--plot", type=Path, metavar="DIR", help="draw the pace there, as PNG")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        epilog="\n".join(["parts:", *(f"  {name:<9} {text}" for name, text in PARTS.items())]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("parts", nargs="*", metavar="NAME", help="parts to run (default: all)")
+    parser.add_argument("--full", action="store_true", help="measure more rounds or larger sizes")
+    parser.add_argument("--plot", type=Path, metavar="DIR", help="write plots of `pace` there")
     arguments = parser.parse_args()
     unknown = set(arguments.parts) - set(PARTS)
     if unknown:
-        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in VERSIONS)
+        parser.error(f"unknown part: {', '.join(sorted(unknown))}. Choose from {', '.join(PARTS)}")
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     print(f"Python {platform.python_version()}, {versions}, {os.cpu_count()} cores\n")
     for name in arguments.parts or PARTS:
         importlib.import_module(f"benchmarks.{name}").run(full=arguments.full)

@@ -1,4 +1,4 @@
-"""From one body to one frozen job."""
+"""Processor time to decode the body of one response to a frozen job."""
 
 import asyncio
 import functools
@@ -9,20 +9,23 @@ from typing import Any
 
 import cattrs.preconf.json
 
-from benchmarks.measure import if_installed, interleaved, show_ratios
+from benchmarks.measure import measure_interleaved, print_ratios, skip_if_missing
 from benchmarks.models import Envelope, pydantic_job
 from benchmarks.server import BODY
-from moltin_jobs._api.parsing import Answer, decode_job
+from moltin_jobs._api import endpoints
+from moltin_jobs._api.messages import Response
+from moltin_jobs._api.parsing import parse_job
 
 BATCH = 2000
 ROUNDS = 40
-BASE = "`json.loads` + cattrs, default options"
+BASELINE = "`json.loads` + cattrs, default options"
 
 Decode = Callable[[bytes], Any]
 
 
 def ours() -> Decode:
-    return lambda body: decode_job(Answer("http://127.0.0.1/", 200, {}, body, 0.0), "job-1")
+    request = endpoints.get_job("job-1")
+    return lambda body: parse_job(Response(200, body), request)
 
 
 def json_alone() -> Decode:
@@ -45,16 +48,16 @@ def msgspec() -> Decode:
 
 
 CONTENDERS: dict[str, Callable[[], Decode]] = {
-    "this client, guards and all": ours,
+    "this client, with all its checks": ours,
     "`json.loads` alone": json_alone,
-    BASE: json_cattrs,
+    BASELINE: json_cattrs,
     "orjson + cattrs": orjson_cattrs,
     "msgspec to attrs classes": msgspec,
     "pydantic": pydantic_job,
 }
 
 
-async def many(decode: Decode, body: bytes) -> None:
+async def decode_batch(decode: Decode, body: bytes) -> None:
     for _ in range(BATCH):
         decode(body)
 
@@ -63,8 +66,8 @@ def run(*, full: bool) -> None:
     body = (BODY % ("job-1", "pending", "job-1")).encode()
     batches = {}
     for name, contender in CONTENDERS.items():
-        with if_installed(name):
-            batches[name] = functools.partial(many, contender(), body)
-    spent = asyncio.run(interleaved(batches, ROUNDS * (5 if full else 1)))
-    title = f"One body of {len(body)} bytes to a job, {len(spent[BASE]) * BATCH:,} times:"
-    show_ratios(title, "decoded by", spent, BASE, BATCH)
+        with skip_if_missing(name):
+            batches[name] = functools.partial(decode_batch, contender(), body)
+    seconds = asyncio.run(measure_interleaved(batches, ROUNDS * (5 if full else 1)))
+    title = f"Decoding a body of {len(body)} bytes, {len(seconds[BASELINE]) * BATCH:,} times:"
+    print_ratios(title, "decoder", seconds, BASELINE, BATCH)

@@ -1,4 +1,4 @@
-"""What one lookup of a new id costs, with 64 in flight, beside other ways to do it."""
+"""Instructions and processor time of a lookup of a new id, with 64 in flight."""
 
 import asyncio
 import contextlib
@@ -14,15 +14,21 @@ from typing import Any
 
 import aiohttp
 
-from benchmarks.measure import OURS, if_installed, interleaved, show_ratios
+from benchmarks.instructions import (
+    instructions_per_operation,
+    is_available,
+    print_instructions,
+    print_unavailable,
+)
+from benchmarks.measure import OURS, measure_interleaved, print_ratios, skip_if_missing
 from benchmarks.models import pydantic_job
-from benchmarks.server import running
+from benchmarks.server import run_server
 from moltin_jobs import JobsSession
 
-AT_ONCE = 64
+CONCURRENCY = 64
 BATCH = 250
 ROUNDS = 20  # so 5,000 lookups each
-BASE = "aiohttp `get` + `json`"
+BASELINE = "aiohttp `get` + `json`"
 HEADERS = {"Authorization": "Bearer a-bearer-token"}
 
 Lookup = Callable[[str], Awaitable[object]]
@@ -31,19 +37,19 @@ Contender = Callable[[str], AbstractAsyncContextManager[Lookup]]
 
 @contextlib.asynccontextmanager
 async def ours(url: str) -> AsyncIterator[Lookup]:
-    """With a rate limit that is counted, and high enough not to be met."""
+    """This client, with a rate limit that is counted but never reached."""
     async with JobsSession("a-bearer-token", base_url=url, rate_limit=1_000_000) as session:
         yield session.get_job
 
 
-def by_aiohttp(take: Callable[[aiohttp.ClientResponse], Awaitable[object]]) -> Contender:
+def plain_aiohttp(read: Callable[[aiohttp.ClientResponse], Awaitable[object]]) -> Contender:
     @contextlib.asynccontextmanager
     async def contender(url: str) -> AsyncIterator[Lookup]:
         async with aiohttp.ClientSession(headers=HEADERS) as http:
 
             async def lookup(job_id: str) -> object:
                 async with http.get(f"{url}/v2/jobs/{job_id}") as response:
-                    return await take(response)  # no call more than by its name
+                    return await read(response)  # as cheap as a call of the method
 
             yield lookup
 
@@ -75,7 +81,7 @@ async def httpx_pydantic(url: str) -> AsyncIterator[Lookup]:
 
 @contextlib.asynccontextmanager
 async def azure_core(url: str) -> AsyncIterator[Lookup]:
-    """Its usual policies, on its transport over aiohttp."""
+    """azure-core with its usual policies, and its transport over aiohttp."""
     core = importlib.import_module("azure.core")
     policies = importlib.import_module("azure.core.pipeline.policies")
     rest = importlib.import_module("azure.core.rest")
@@ -101,7 +107,7 @@ async def azure_core(url: str) -> AsyncIterator[Lookup]:
 @contextlib.asynccontextmanager
 async def niquests(url: str) -> AsyncIterator[Lookup]:
     package = importlib.import_module("niquests")
-    async with package.AsyncSession(pool_connections=1, pool_maxsize=AT_ONCE) as http:
+    async with package.AsyncSession(pool_connections=1, pool_maxsize=CONCURRENCY) as http:
         http.headers.update(HEADERS)
 
         async def lookup(job_id: str) -> Any:
@@ -111,7 +117,7 @@ async def niquests(url: str) -> AsyncIterator[Lookup]:
 
 
 class Connection(asyncio.Protocol):
-    """One request after another: what HTTP/1.1 takes at the least."""
+    """Minimal HTTP/1.1: one request after another."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -119,29 +125,29 @@ class Connection(asyncio.Protocol):
         self._received = b""
 
     def get(self, path: str, host: str) -> asyncio.Future[bytes]:
-        self._answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._response: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         headers = f"Host: {host}\r\nAuthorization: {HEADERS['Authorization']}\r\n"
         self._transport.write(f"GET {path} HTTP/1.1\r\n{headers}\r\n".encode())
-        return self._answer
+        return self._response
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        head, found, body = self._received.partition(b"\r\n\r\n")
-        if found:
+        head, separator, body = self._received.partition(b"\r\n\r\n")
+        if separator:
             length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
             if len(body) >= length:
                 self._received = b""
-                self._answer.set_result(body)
+                self._response.set_result(body)
 
 
 @contextlib.asynccontextmanager
 async def bare_protocol(url: str) -> AsyncIterator[Lookup]:
     host, _, port = url.removeprefix("http://").partition(":")
     loop = asyncio.get_running_loop()
-    opened = [
-        (await loop.create_connection(Connection, host, int(port)))[1] for _ in range(AT_ONCE)
+    connections = [
+        (await loop.create_connection(Connection, host, int(port)))[1] for _ in range(CONCURRENCY)
     ]
-    idle = opened.copy()
+    idle = connections.copy()
 
     async def lookup(job_id: str) -> Any:
         connection = idle.pop()
@@ -150,62 +156,82 @@ async def bare_protocol(url: str) -> AsyncIterator[Lookup]:
         return json.loads(body)
 
     yield lookup
-    for connection in opened:
-        connection._transport.close()  # noqa: SLF001 (its own module)
+    for connection in connections:
+        connection._transport.close()  # noqa: SLF001 (in the same module)
 
 
 CONTENDERS: dict[str, Contender] = {
     OURS: ours,
-    "aiohttp `get` + `read`": by_aiohttp(aiohttp.ClientResponse.read),
-    BASE: by_aiohttp(aiohttp.ClientResponse.json),
+    "aiohttp `get` + `read`": plain_aiohttp(aiohttp.ClientResponse.read),
+    BASELINE: plain_aiohttp(aiohttp.ClientResponse.json),
     "aiohttp + pydantic": aiohttp_pydantic,
     "httpx + pydantic": httpx_pydantic,
     "azure-core's pipeline": azure_core,
     "niquests": niquests,
-    "a bare `asyncio.Protocol`, no guards": bare_protocol,
+    "a bare `asyncio.Protocol`, without checks": bare_protocol,
 }
 
 
-async def batch(lookup: Lookup, numbers: Iterator[int]) -> None:
-    """The next lookups of one round."""
-    await many(lookup, itertools.islice(numbers, BATCH))
+async def look_up_batch(lookup: Lookup, numbers: Iterator[int]) -> None:
+    await look_up_all(lookup, itertools.islice(numbers, BATCH))
 
 
-async def many(lookup: Lookup, numbers: Iterator[int]) -> None:
-    """Look all of them up, so many at once."""
+async def look_up_all(lookup: Lookup, numbers: Iterator[int]) -> None:
+    """Look up the jobs of these numbers, 64 at a time."""
 
     async def work() -> None:
         for number in numbers:
             await lookup(f"job-{number}")
 
-    await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+    await asyncio.gather(*(work() for _ in range(CONCURRENCY)))
 
 
-async def measured(url: str, rounds: int) -> dict[str, list[float]]:
-    names = itertools.count()
+async def execute(name: str, url: str, number: int) -> None:
+    """Look up a number of jobs, for the count of instructions."""
+    async with CONTENDERS[name](url) as lookup:
+        await look_up_all(lookup, iter(range(number)))
+
+
+async def measure_lookups(url: str, rounds: int) -> dict[str, list[float]]:
+    numbers = itertools.count()
     async with contextlib.AsyncExitStack() as stack:
         batches = {}
         for name, contender in CONTENDERS.items():
-            with if_installed(name):
+            with skip_if_missing(name):
                 lookup = await stack.enter_async_context(contender(url))
-                batches[name] = functools.partial(batch, lookup, names)
-        return await interleaved(batches, rounds)
+                batches[name] = functools.partial(look_up_batch, lookup, numbers)
+        return await measure_interleaved(batches, rounds)
 
 
 def server_seconds(url: str) -> float:
-    """Processor time that the server has used."""
-    with urllib.request.urlopen(f"{url}/cpu") as answer:  # noqa: S310 (our own)
-        return float(answer.read())
+    """Return the processor time that the server has used."""
+    with urllib.request.urlopen(f"{url}/cpu") as response:  # noqa: S310 (our own server)
+        return float(response.read())
+
+
+def measure_instructions() -> None:
+    """Print the instructions of a lookup."""
+    title = f"Instructions of a lookup of a new id, with {CONCURRENCY} in flight:"
+    if not is_available():
+        print_unavailable(title)
+        return
+    with run_server() as url:
+        counts = {
+            name: instructions_per_operation("benchmarks.lookup:execute", name, url)
+            for name in (OURS, BASELINE)
+        }
+    print_instructions(title, "client", counts, BASELINE, {OURS: 1.0})
 
 
 def run(*, full: bool) -> None:
-    with running() as url:
-        used, start = server_seconds(url), time.perf_counter()
-        spent = asyncio.run(measured(url, ROUNDS * (5 if full else 1)))
-        busy = (server_seconds(url) - used) / (time.perf_counter() - start)
-    lookups = len(spent[BASE]) * BATCH
+    measure_instructions()
+    with run_server() as url:
+        server_start, start = server_seconds(url), time.perf_counter()
+        seconds = asyncio.run(measure_lookups(url, ROUNDS * (5 if full else 1)))
+        utilization = (server_seconds(url) - server_start) / (time.perf_counter() - start)
+    lookups = len(seconds[BASELINE]) * BATCH
     title = (
-        f"{lookups:,} lookups of new ids, {AT_ONCE} in flight "
-        f"(the server's process was busy for {busy:.0%} of the time):"
+        f"{lookups:,} lookups of new ids by each client, with {CONCURRENCY} in flight "
+        f"(the server's process used {utilization:.0%} of a core):"
     )
-    show_ratios(title, "a lookup by", spent, BASE, BATCH)
+    print_ratios(title, "client", seconds, BASELINE, BATCH)

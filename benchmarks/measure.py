@@ -1,4 +1,7 @@
-"""Processor time of contenders that take turns, so that whatever disturbs one disturbs all."""
+"""Processor time and memory of contenders.
+
+The batches of the contenders are interleaved, so that a disturbance affects all of them.
+"""
 
 import contextlib
 import gc
@@ -8,48 +11,48 @@ import statistics
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from benchmarks.table import show
+from benchmarks.table import print_table
 
 OURS = "this client"
 
 Batch = Callable[[], Awaitable[object]]
 
 
-def processor() -> float:
-    """Seconds of processor time that this process has used."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+def processor_seconds() -> float:
+    """Return the processor time that this process has used."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
 
 
-def resident() -> int:
-    """Bytes of this process in memory."""
+def resident_bytes() -> int:
+    """Return the resident memory of this process."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize()
 
 
 @contextlib.contextmanager
-def if_installed(name: str) -> Iterator[None]:
-    """Leave a contender out, and say so, if its package is not there."""
+def skip_if_missing(name: str) -> Iterator[None]:
+    """Skip a contender, and print the reason, if its package is not installed."""
     try:
         yield
-    except ModuleNotFoundError as missing:
-        print(f"skipped {name}: {missing}; see the extra `bench`\n")
+    except ModuleNotFoundError as error:
+        print(f"skipped {name}: {error}; install the extra `bench`\n")
 
 
-async def interleaved(batches: Mapping[str, Batch], rounds: int) -> dict[str, list[float]]:
-    """Seconds of processor time of each contender's batch, in each of the rounds."""
-    spent: dict[str, list[float]] = {name: [] for name in batches}
-    turns = list(batches.items())
-    for _, batch in turns:  # for what is done once: connections, caches
+async def measure_interleaved(batches: Mapping[str, Batch], rounds: int) -> dict[str, list[float]]:
+    """Return the processor time in seconds of each contender's batch in each round."""
+    seconds: dict[str, list[float]] = {name: [] for name in batches}
+    contenders = list(batches.items())
+    for _, batch in contenders:  # opens connections and fills caches
         await batch()
     for _ in range(rounds):
-        random.shuffle(turns)
-        for name, batch in turns:
+        random.shuffle(contenders)
+        for name, batch in contenders:
             gc.collect()
-            start = processor()
+            start = processor_seconds()
             await batch()
-            spent[name].append(processor() - start)
-    return spent
+            seconds[name].append(processor_seconds() - start)
+    return seconds
 
 
 def quartiles(values: Iterable[float]) -> tuple[float, float, float]:
@@ -57,14 +60,26 @@ def quartiles(values: Iterable[float]) -> tuple[float, float, float]:
     return low, middle, high
 
 
-def show_ratios(
-    title: str, what: str, spent: Mapping[str, list[float]], base: str, of: int
+def print_ratios(
+    title: str,
+    contenders: str,
+    seconds: Mapping[str, list[float]],
+    baseline: str,
+    operations: int,
 ) -> None:
-    """A table of what each costs for one of the ``of`` in a batch, and against ``base``."""
+    """Print the processor time of one operation, and its ratio to that of the baseline.
+
+    Args:
+        title: title of the table.
+        contenders: heading of the first column.
+        seconds: processor time of each contender's batches.
+        baseline: name of the contender whose ratio is 1.
+        operations: operations in a batch.
+    """
     rows = []
-    for name, values in spent.items():
-        ratios = [mine / theirs for mine, theirs in zip(values, spent[base], strict=True)]
+    for name, values in seconds.items():
+        ratios = [value / base for value, base in zip(values, seconds[baseline], strict=True)]
         low, middle, high = quartiles(ratios)
-        each = statistics.median(values) / of * 1e6
-        rows.append((name, f"{each:.1f} µs", f"{middle:.2f}", f"{low:.2f} to {high:.2f}"))
-    show(title, (what, "processor time", f"against {base}", "quartiles"), rows)
+        microseconds = statistics.median(values) / operations * 1e6
+        rows.append((name, f"{microseconds:.1f} µs", f"{middle:.2f}", f"{low:.2f} to {high:.2f}"))
+    print_table(title, (contenders, "processor time", f"against {baseline}", "quartiles"), rows)

@@ -1,4 +1,4 @@
-"""A job as others would declare it."""
+"""Models of a job for other decoders."""
 
 import datetime
 import importlib
@@ -37,7 +37,7 @@ class Envelope:
 
 
 def pydantic_job() -> Callable[[bytes], Any]:
-    """From a body to pydantic's own model of a job."""
+    """Return a decoder of a body that uses a frozen pydantic model."""
     pydantic = importlib.import_module("pydantic")
     base: Any = pydantic.BaseModel
     frozen = {"frozen": True}

@@ -1,8 +1,9 @@
-"""A server in a process of its own, on a bare protocol, so that it is never the bottleneck.
+"""A fast server in a process of its own, on a bare protocol, so that it is never the bottleneck.
 
-It answers ``GET /v2/jobs/ID``, whatever the id, with a job that is pending: the first N times for
-an id, N being its argument, and for ever if that is 0; after that with one that is done. A second
-argument M has it spoil every Mth answer: by a 503, by garbage and by a reset in turn.
+``GET /v2/jobs/ID`` returns a pending job for any id. Two arguments change that:
+
+1. After this number of requests for an id, its job has succeeded. 0: never.
+2. One in this number of responses is a fault: a 503, an invalid response or a reset. 0: none.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from benchmarks.measure import processor
+from benchmarks.measure import processor_seconds
 
 BODY = (
     '{"data": {"id": "%s", "type": "job", "job_type": "order_export", "status": "%s", '
@@ -23,16 +24,19 @@ BODY = (
 )
 
 UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
-GARBAGE = b"no HTTP at all\r\n\r\n"
+INVALID = b"not HTTP\r\n\r\n"
 RESET = b""
 
 
-class Answers(asyncio.Protocol):
+class JobsProtocol(asyncio.Protocol):
     def __init__(
-        self, polls: int, asked: collections.Counter[bytes], faults: Iterator[bytes | None]
+        self,
+        pending_polls: int,
+        requests: collections.Counter[bytes],
+        faults: Iterator[bytes | None],
     ) -> None:
-        self._polls = polls
-        self._asked = asked
+        self._pending_polls = pending_polls
+        self._requests = requests
         self._faults = faults
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -47,47 +51,48 @@ class Answers(asyncio.Protocol):
             if fault == RESET:
                 self._transport.abort()
                 return
-            self._transport.write(self._answer(request) if fault is None else fault)
-            if fault == GARBAGE:
+            self._transport.write(self._response(request) if fault is None else fault)
+            if fault == INVALID:
                 self._transport.close()
 
-    def _answer(self, request: bytes) -> bytes:
+    def _response(self, request: bytes) -> bytes:
         path = request[: request.index(b"\r\n")].split(b" ")[1]
         job_id = path.rpartition(b"/")[2]
         if path == b"/cpu":
-            body = str(processor()).encode()
+            body = str(processor_seconds()).encode()
         else:
-            self._asked[job_id] += 1
-            ended = self._polls and self._asked[job_id] > self._polls
+            self._requests[job_id] += 1
+            has_ended = self._pending_polls and self._requests[job_id] > self._pending_polls
             text = job_id.decode()
-            body = (BODY % (text, "success" if ended else "pending", text)).encode()
-        kind = b"Content-Type: application/json\r\n"
-        return b"HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s" % (kind, len(body), body)
+            body = (BODY % (text, "success" if has_ended else "pending", text)).encode()
+        content_type = b"Content-Type: application/json\r\n"
+        head = b"HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n" % (content_type, len(body))
+        return head + body
 
 
-def every(count: int) -> Iterator[bytes | None]:
-    """``None`` for a right answer; every ``count``-th time a fault, never if that is 0."""
-    faults = itertools.cycle((UNAVAILABLE, GARBAGE, RESET))
+def scheduled_faults(interval: int) -> Iterator[bytes | None]:
+    """Yield a fault for every ``interval``-th response, and ``None`` for all others."""
+    faults = itertools.cycle((UNAVAILABLE, INVALID, RESET))
     for number in itertools.count(1):
-        yield next(faults) if count and number % count == 0 else None
+        yield next(faults) if interval and number % interval == 0 else None
 
 
-async def serve(polls: int, spoil: int) -> None:
-    asked: collections.Counter[bytes] = collections.Counter()
-    faults = every(spoil)
+async def serve(pending_polls: int, fault_interval: int) -> None:
+    requests: collections.Counter[bytes] = collections.Counter()
+    faults = scheduled_faults(fault_interval)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
-        lambda: Answers(polls, asked, faults), "127.0.0.1", 0, backlog=1000
+        lambda: JobsProtocol(pending_polls, requests, faults), "127.0.0.1", 0, backlog=1000
     )
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
 @contextmanager
-def running(polls: int = 0, spoil: int = 0) -> Iterator[str]:
-    """The address of a server process, until the end of the block."""
-    command = [sys.executable, "-m", "benchmarks.server", str(polls), str(spoil)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 (ourselves)
+def run_server(pending_polls: int = 0, fault_interval: int = 0) -> Iterator[str]:
+    """Run a server process, and give its URL."""
+    command = [sys.executable, "-m", "benchmarks.server", str(pending_polls), str(fault_interval)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 (our own module)
         assert process.stdout is not None
         try:
             yield f"http://127.0.0.1:{int(process.stdout.readline())}"

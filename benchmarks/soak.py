@@ -1,54 +1,56 @@
-"""Memory over many lookups and waits, with faults among the answers: it must not grow."""
+"""Resident memory during many lookups and waits, some of whose responses are faults.
+
+The memory must not grow.
+"""
 
 import asyncio
 import gc
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 
-from benchmarks.lookup import many
-from benchmarks.measure import resident
-from benchmarks.server import running
-from benchmarks.table import show
-from moltin_jobs import Job, JobsSession, Polling, Retry
+from benchmarks.lookup import look_up_all
+from benchmarks.measure import resident_bytes
+from benchmarks.server import run_server
+from benchmarks.table import print_table
+from moltin_jobs import JobsSession, Polling, Retry
 
 STEPS = 10
-SPOIL = 10  # every tenth answer
-RETRY = Retry(max_tries=8, initial=0.001)
-POLLING = Polling(initial=0.05, outage=None)
-
-Call = Callable[[str], Awaitable[Job]]
+FAULT_INTERVAL = 10
+RETRY = Retry(max_attempts=8, initial_interval=0.001)
+POLLING = Polling(initial_interval=0.05, max_outage=None)
 
 
-async def waits(session: JobsSession, count: int, numbers: Iterable[int]) -> None:
-    ids = [f"job-{number}" for number in itertools.islice(numbers, count)]
-    await session.wait_for_jobs(ids)
+async def wait_for_all(session: JobsSession, count: int, numbers: Iterable[int]) -> None:
+    await session.wait_for_jobs([f"job-{number}" for number in itertools.islice(numbers, count)])
 
 
-async def measured(url: str, step: int, kind: str) -> list[float]:
+async def measure_memory(url: str, operation: str, step: int) -> list[float]:
+    """Return the resident memory in MiB after each step of so many operations."""
     numbers = itertools.count()
-    found = []
+    sizes = []
     async with JobsSession(
         "a-bearer-token", base_url=url, rate_limit=100_000, retry=RETRY, polling=POLLING
     ) as session:
         for _ in range(STEPS):
-            if kind == "lookups":
-                await many(session.get_job, (number % 500 for number in range(step)))
+            if operation == "lookups":
+                await look_up_all(session.get_job, (number % 500 for number in range(step)))
             else:
-                await waits(session, step, numbers)
+                await wait_for_all(session, step, numbers)
             gc.collect()
-            found.append(resident() / 2**20)
-    return found
+            sizes.append(resident_bytes() / 2**20)
+    return sizes
 
 
 def run(*, full: bool) -> None:
     logging.getLogger("moltin_jobs").setLevel(logging.ERROR)
-    part = 1 if full else 10
+    divisor = 1 if full else 10
     rows = []
-    for kind, step, polls in (("lookups", 20_000, 0), ("waits", 2_000, 2)):
-        with running(polls=polls, spoil=SPOIL) as url:
-            sizes = asyncio.run(measured(url, step // part, kind))
-        each = (f"{size:.1f}" for size in sizes)
-        rows.append((f"{step // part * STEPS:,} {kind}", *each))
-    columns = ("after each tenth of", *(str(number) for number in range(1, STEPS + 1)))
-    show(f"MiB resident, while every {SPOIL}th answer is spoiled:", columns, rows)
+    for operation, step, pending_polls in (("lookups", 20_000, 0), ("waits", 2_000, 2)):
+        with run_server(pending_polls, FAULT_INTERVAL) as url:
+            sizes = asyncio.run(measure_memory(url, operation, step // divisor))
+        cells = (f"{size:.1f}" for size in sizes)
+        rows.append((f"{step // divisor * STEPS:,} {operation}", *cells))
+    percents = (f"{100 * number // STEPS} %" for number in range(1, STEPS + 1))
+    title = f"Resident memory in MiB, while every {FAULT_INTERVAL}th response is a fault:"
+    print_table(title, ("after this part of", *percents), rows)

@@ -1,9 +1,10 @@
-"""A Markdown table, as every part prints one."""
+"""Markdown tables."""
 
 from collections.abc import Iterable, Sequence
 
 
-def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a title and a Markdown table."""
     print(f"{title}\n")
     print(f"| {' | '.join(columns)} |")
     print(f"|{' --- |' * len(columns)}")

@@ -1,8 +1,8 @@
-"""What a wait costs: its memory while it rests, and its polls, with and without the network.
+"""Memory of a wait between its polls, and processor time of a poll, with and without network.
 
-Without the network each contender is handed the same body by a coroutine, and decodes it. Memory
-is measured in a process for each, since what was once taken is not given back: all waits poll
-once, rest while it is measured, and then poll twice more.
+Without network, each contender gets the same bodies from a coroutine, and decodes them. Memory is
+measured in a process for each contender, since Python does not return all memory that was freed.
+All waits poll once, sleep during the measurement, and then poll twice more.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import importlib
 import itertools
 import json
 import multiprocessing
+import os
 import statistics
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,45 +23,84 @@ from typing import Any
 import aiohttp
 import backoff
 
-from benchmarks.measure import OURS, if_installed, interleaved, processor, resident, show_ratios
-from benchmarks.server import BODY, running
-from benchmarks.table import show
-from moltin_jobs import JobsSession, Polling
-from moltin_jobs._api.parsing import Answer
-from moltin_jobs._http.transport import Request
+from benchmarks.instructions import (
+    instructions_per_operation,
+    is_available,
+    print_instructions,
+    print_unavailable,
+)
+from benchmarks.measure import (
+    OURS,
+    measure_interleaved,
+    print_ratios,
+    processor_seconds,
+    resident_bytes,
+    skip_if_missing,
+)
+from benchmarks.server import BODY, run_server
+from benchmarks.table import print_table
+from moltin_jobs import JobsSession, JobWatch, Polling
+from moltin_jobs._api import endpoints
+from moltin_jobs._api.messages import Response
+from moltin_jobs._api.parsing import parse_job
+from moltin_jobs._polling.sources import Poll, Snapshot
+from moltin_jobs._polling.watch import PollContext
+from moltin_jobs._tasks.operations import Operations
 
 POLLS = 3
 MANY_POLLS = 10
 WAITS = 100
-AT_ONCE = 64
-TINY = 1e-6  # seconds from poll to poll, where only processor time counts
+CONCURRENCY = 64
+TINY_INTERVAL = 1e-6  # where only processor time is measured
+HEADERS = {"Authorization": "Bearer a-bearer-token"}
 ENDED = ("success", "complete", "failed")
+OURS_WITH_TIMEOUT = f"{OURS}, with a timeout"
 AZURE = "azure-core's `AsyncLROPoller`"
 HAND_WRITTEN = "hand-written `while: get; sleep`"
 
 Body = Callable[[], Awaitable[bytes]]
 Wait = Callable[[str, Body], Awaitable[object]]
+WaitOverHttp = Callable[[str], Awaitable[object]]
 Contender = Callable[[float], AbstractAsyncContextManager[Wait]]
 
 
-@contextlib.asynccontextmanager
-async def ours(interval: float) -> AsyncIterator[Wait]:
-    """The whole of `wait_for_job`, with the transport's answers handed to it."""
-    polling = Polling(initial=interval, factor=1, max_interval=interval)
-    async with JobsSession("a-bearer-token", rate_limit=None, polling=polling) as session:
-        bodies: dict[str, Body] = {}
+class BodySource:
+    """Source of polls that gets each body from a coroutine, and parses it as a session does."""
 
-        async def send(request: Request) -> Answer:
-            body = await bodies[request.about]()
-            return Answer(request.url, 200, {}, body, 0.0)
+    def __init__(self) -> None:
+        self.bodies: dict[str, Body] = {}
 
-        session._transport.send = send  # type: ignore[method-assign]  # noqa: SLF001 (no network)
+    def add(self, job_id: str) -> None:
+        pass
+
+    def remove(self, job_id: str) -> None:
+        pass
+
+    async def fetch(self, poll: Poll) -> Snapshot:
+        request = endpoints.get_job(poll.job_id)
+        response = Response(200, await self.bodies[poll.job_id]())
+        now, previous = asyncio.get_running_loop().time(), poll.previous
+        if previous is not None and response.body == previous.body:
+            return Snapshot(previous.job, now, previous.body)
+        return Snapshot(parse_job(response, request), now, response.body)
+
+
+def ours(timeout: float | None = None) -> Contender:
+    """This client's wait, with a source that needs no network."""
+
+    @contextlib.asynccontextmanager
+    async def contender(interval: float) -> AsyncIterator[Wait]:
+        polling = Polling(initial_interval=interval, multiplier=1, max_interval=interval)
+        source = BodySource()
+        context = PollContext(Operations(), source)
 
         async def wait(job_id: str, body: Body) -> Any:
-            bodies[f"job {job_id}"] = body
-            await session.wait_for_job(job_id)
+            source.bodies[job_id] = body
+            return await JobWatch(job_id, context, polling, timeout=timeout).wait()
 
         yield wait
+
+    return contender
 
 
 @contextlib.asynccontextmanager
@@ -108,10 +148,10 @@ async def tenacity(interval: float) -> AsyncIterator[Wait]:
 
 
 @contextlib.asynccontextmanager
-async def azure_poller(  # noqa: C901 (it asks for eight methods)
+async def azure_poller(  # noqa: C901 (it needs eight methods)
     interval: float,
 ) -> AsyncIterator[Wait]:
-    """`AsyncLROPoller` with the base method of polling, but for the request itself."""
+    """`AsyncLROPoller` with its base polling method, except for the request."""
     core = importlib.import_module("azure.core.polling")
     base: Any = importlib.import_module("azure.core.polling.async_base_polling").AsyncLROBasePolling
 
@@ -155,13 +195,14 @@ async def azure_poller(  # noqa: C901 (it asks for eight methods)
     first = Response((BODY % ("a", "pending", "a")).encode())
 
     async def wait(_: str, body: Body) -> Any:
-        return await core.AsyncLROPoller(None, first, lambda answer: answer.job, Method(body))
+        return await core.AsyncLROPoller(None, first, lambda response: response.job, Method(body))
 
     yield wait
 
 
 CONTENDERS: dict[str, Contender] = {
-    OURS: ours,
+    OURS: ours(),
+    OURS_WITH_TIMEOUT: ours(timeout=3600),
     HAND_WRITTEN: hand_written,
     AZURE: azure_poller,
     "`backoff.on_predicate`, made for each call": backoff_on_predicate,
@@ -169,124 +210,185 @@ CONTENDERS: dict[str, Contender] = {
 }
 
 
-def answers(job_id: str, polls: int = POLLS) -> Body:
-    """Hands out a body that is pending, and at the last poll one that is done."""
-    left = itertools.count(1)
+def make_body(job_id: str, polls: int = POLLS) -> Body:
+    """Return a coroutine function that returns a pending job, and a successful one at the end."""
+    numbers = itertools.count(1)
 
     async def body() -> bytes:
-        status = "success" if next(left) == polls else "pending"
+        status = "success" if next(numbers) == polls else "pending"
         return (BODY % (job_id, status, job_id)).encode()
 
     return body
 
 
-async def pending_waits(name: str, count: int, *, traced: bool) -> dict[str, float]:
-    interval = max(1.0, count * 1.5e-4)  # more than all the polls of one round take
+async def measure_waits(name: str, count: int, *, traced: bool) -> dict[str, float]:
+    """Return the bytes of a wait, resident and on the heap, and the seconds of a poll."""
+    interval = max(1.0, count * 1.5e-4)  # longer than the polls of all waits take
     async with CONTENDERS[name](interval) as wait:
-        await asyncio.gather(*(wait(f"warm-{n}", answers(f"warm-{n}")) for n in range(10)))
-        bodies = {f"job-{n}": answers(f"job-{n}") for n in range(count)}
+        warm_up = [f"warm-up-{n}" for n in range(10)]
+        await asyncio.gather(*(wait(job_id, make_body(job_id)) for job_id in warm_up))
+        bodies = {f"job-{n}": make_body(f"job-{n}") for n in range(count)}
         gc.collect()
         if traced:
             tracemalloc.start()
-        memory, spent = resident(), processor()
+        memory, start = resident_bytes(), processor_seconds()
         waits = [asyncio.create_task(_run(wait, *job)) for job in bodies.items()]
         await asyncio.sleep(interval * 0.7)
-        each = (resident() - memory) / count
+        rss = (resident_bytes() - memory) / count
         heap = tracemalloc.get_traced_memory()[0] / count if traced else 0.0
         await asyncio.gather(*waits)
-        return {"rss": each, "heap": heap, "poll": (processor() - spent) / count / POLLS}
+        return {"rss": rss, "heap": heap, "poll": (processor_seconds() - start) / count / POLLS}
 
 
 async def _run(wait: Wait, job_id: str, body: Body) -> None:
     await wait(job_id, body)
 
 
-async def polls_without_network(rounds: int) -> dict[str, list[float]]:
-    """Each batch is a hundred waits of ten polls each."""
+async def measure_without_network(rounds: int) -> dict[str, list[float]]:
+    """Return processor time in seconds. Each batch is a hundred waits of ten polls each."""
     numbers = itertools.count()
     async with contextlib.AsyncExitStack() as stack:
 
         async def batch(wait: Wait) -> None:
             ids = [f"job-{next(numbers)}" for _ in range(WAITS)]
-            bodies = [answers(job_id, MANY_POLLS) for job_id in ids]
+            bodies = [make_body(job_id, MANY_POLLS) for job_id in ids]
             await asyncio.gather(*map(wait, ids, bodies))
 
         batches = {}
         for name, contender in CONTENDERS.items():
-            with if_installed(name):
-                wait = await stack.enter_async_context(contender(TINY))
+            with skip_if_missing(name):
+                wait = await stack.enter_async_context(contender(TINY_INTERVAL))
                 batches[name] = functools.partial(batch, wait)
-        return await interleaved(batches, rounds)
+        return await measure_interleaved(batches, rounds)
 
 
-async def polls_over_http(url: str, rounds: int) -> dict[str, list[float]]:
-    """Each batch is 64 waits, of as many polls each as the server has each job take."""
-    numbers = itertools.count()
-    polling = Polling(initial=TINY, factor=1, max_interval=TINY)
-    session = JobsSession("a-bearer-token", base_url=url, rate_limit=1_000_000, polling=polling)
-    headers = {"Authorization": "Bearer a-bearer-token"}
-    async with session, aiohttp.ClientSession(headers=headers) as http:
+@contextlib.asynccontextmanager
+async def ours_over_http(url: str) -> AsyncIterator[WaitOverHttp]:
+    polling = Polling(initial_interval=TINY_INTERVAL, multiplier=1, max_interval=TINY_INTERVAL)
+    async with JobsSession(
+        "a-bearer-token", base_url=url, rate_limit=1_000_000, polling=polling
+    ) as session:
+        yield session.wait_for_job
 
-        async def by_hand(job_id: str) -> Any:
+
+@contextlib.asynccontextmanager
+async def hand_written_over_http(url: str) -> AsyncIterator[WaitOverHttp]:
+    async with aiohttp.ClientSession(headers=HEADERS) as http:
+
+        async def wait(job_id: str) -> Any:
             while True:
                 async with http.get(f"{url}/v2/jobs/{job_id}") as response:
                     job = (await response.json())["data"]
                 if job["status"] in ENDED:
                     return job
-                await asyncio.sleep(TINY)
+                await asyncio.sleep(TINY_INTERVAL)
 
-        async def batch(wait: Callable[[str], Awaitable[Any]]) -> None:
-            await asyncio.gather(*(wait(f"job-{next(numbers)}") for _ in range(AT_ONCE)))
-
-        waits = {OURS: session.wait_for_job, HAND_WRITTEN: by_hand}
-        batches = {name: functools.partial(batch, wait) for name, wait in waits.items()}
-        return await interleaved(batches, rounds)
+        yield wait
 
 
-def child(name: str, count: int, traced: bool, out: Any) -> None:
-    out.send(asyncio.run(pending_waits(name, count, traced=traced)))
+OVER_HTTP: dict[str, Callable[[str], AbstractAsyncContextManager[WaitOverHttp]]] = {
+    OURS: ours_over_http,
+    HAND_WRITTEN: hand_written_over_http,
+}
 
 
-def in_a_process(name: str, count: int, *, traced: bool = False) -> dict[str, float]:
+async def measure_over_http(url: str, rounds: int) -> dict[str, list[float]]:
+    """Return processor time in seconds. Each batch is 64 waits of ten polls each."""
+    numbers = itertools.count()
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def batch(wait: WaitOverHttp) -> None:
+            await asyncio.gather(*(wait(f"job-{next(numbers)}") for _ in range(CONCURRENCY)))
+
+        batches = {}
+        for name, contender in OVER_HTTP.items():
+            wait = await stack.enter_async_context(contender(url))
+            batches[name] = functools.partial(batch, wait)
+        return await measure_interleaved(batches, rounds)
+
+
+async def execute_over_http(name: str, url: str, number: int) -> None:
+    """Poll a number of times over HTTP, for the count of instructions."""
+    async with OVER_HTTP[name](url) as wait:  # the server counts the polls of each id
+        ids = [f"job-{os.getpid()}-{n}" for n in range(number // MANY_POLLS)]
+        await asyncio.gather(*map(wait, ids))
+
+
+async def execute_without_network(name: str, _url: str, number: int) -> None:
+    """Poll a number of times without network, for the count of instructions."""
+    async with CONTENDERS[name](TINY_INTERVAL) as wait:
+        ids = [f"job-{n}" for n in range(number // MANY_POLLS)]
+        await asyncio.gather(*(wait(job_id, make_body(job_id, MANY_POLLS)) for job_id in ids))
+
+
+def run_child(name: str, count: int, traced: bool, connection: Any) -> None:
+    connection.send(asyncio.run(measure_waits(name, count, traced=traced)))
+
+
+def measure_in_process(name: str, count: int, *, traced: bool = False) -> dict[str, float]:
     context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=child, args=(name, count, traced, there))
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=run_child, args=(name, count, traced, sender))
     process.start()
-    there.close()
-    figures: dict[str, float] = here.recv()
+    sender.close()
+    figures: dict[str, float] = receiver.recv()
     process.join()
     return figures
 
 
+def measure_instructions(url: str) -> None:
+    """Print the instructions of a poll, without network and over HTTP."""
+    title = f"Instructions of a poll without network, in waits of {MANY_POLLS} polls:"
+    if not is_available():
+        print_unavailable(title)
+        return
+    names = [OURS, OURS_WITH_TIMEOUT, HAND_WRITTEN, AZURE]
+    target = "benchmarks.waits:execute_without_network"
+    counts = {name: instructions_per_operation(target, name, url) for name in names}
+    print_instructions(title, "wait", counts, AZURE, {OURS: 0.65, OURS_WITH_TIMEOUT: 1.05})
+    title = f"Instructions of a poll over HTTP, in waits of {MANY_POLLS} polls:"
+    target = "benchmarks.waits:execute_over_http"
+    counts = {name: instructions_per_operation(target, name, url) for name in OVER_HTTP}
+    print_instructions(title, "wait", counts, HAND_WRITTEN, {OURS: 0.95})
+
+
 def run(*, full: bool) -> None:
     rounds = 100 if full else 20
-    spent = asyncio.run(polls_without_network(rounds))
-    title = f"A poll without the network, {rounds} rounds of {WAITS} waits of {MANY_POLLS} polls:"
-    show_ratios(title, "a poll of", spent, AZURE if AZURE in spent else HAND_WRITTEN, WAITS * 10)
+    seconds = asyncio.run(measure_without_network(rounds))
+    title = f"A poll without network, {rounds} rounds of {WAITS} waits of {MANY_POLLS} polls:"
+    print_ratios(
+        title, "wait", seconds, AZURE if AZURE in seconds else HAND_WRITTEN, WAITS * MANY_POLLS
+    )
+    contenders = list(seconds)
 
-    contenders = list(spent)
-
-    with running(polls=MANY_POLLS - 1) as url:
-        spent = asyncio.run(polls_over_http(url, rounds))
-    title = f"A poll over HTTP, {rounds} rounds of {AT_ONCE} waits of {MANY_POLLS} polls:"
-    show_ratios(title, "a poll of", spent, HAND_WRITTEN, AT_ONCE * MANY_POLLS)
+    with run_server(MANY_POLLS - 1) as url:
+        measure_instructions(url)
+        seconds = asyncio.run(measure_over_http(url, rounds))
+    title = f"A poll over HTTP, {rounds} rounds of {CONCURRENCY} waits of {MANY_POLLS} polls:"
+    print_ratios(title, "wait", seconds, HAND_WRITTEN, CONCURRENCY * MANY_POLLS)
 
     rows = []
-    by_hand = in_a_process(HAND_WRITTEN, 10_000)["rss"]
+    hand_written_heap = measure_in_process(HAND_WRITTEN, 10_000, traced=True)["heap"]
     for name in contenders:
-        plain, traced = (in_a_process(name, 10_000, traced=traced) for traced in (False, True))
+        plain, traced = (
+            measure_in_process(name, 10_000, traced=traced) for traced in (False, True)
+        )
         kib = (f"{figure / 1024:.1f} KiB" for figure in (plain["rss"], traced["heap"]))
-        rows.append((name, *kib, f"{plain['rss'] / by_hand:.2f}"))
-    show(
-        "Memory of a wait that rests, of 10,000 in one session:",
-        ("a wait by", "resident", "on the heap", "resident, against the hand-written"),
+        rows.append((name, *kib, f"{traced['heap'] / hand_written_heap:.2f}"))
+    print_table(
+        "Memory of a wait between its polls, with 10,000 waits in one session:",
+        ("wait", "resident", "on the heap", "on the heap, against the hand-written loop"),
         rows,
     )
 
     growth = []
     for count in (1000, 10_000, 100_000):
-        runs = [in_a_process(OURS, count) for _ in range(5 if count < 100_000 else 1)]
+        runs = [measure_in_process(OURS, count) for _ in range(5 if count < 100_000 else 1)]
         figures = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
         size, poll = f"{figures['rss'] / 1024:.2f} KiB", f"{figures['poll'] * 1e6:.0f} µs"
         growth.append((f"{count:,}", size, poll))
-    show("Growth:", ("waits in one session", "resident, each", "processor time of a poll"), growth)
+    print_table(
+        f"Cost of a wait of {OURS}, by the number of waits:",
+        ("waits in one session", "resident memory of a wait", "processor time of a poll"),
+        growth,
+    )

@@ -1,8 +1,10 @@
 """An asyncio client for the Jobs of Elastic Path Commerce (once Moltin)."""
 
-from ._http.rate_limit import Limiter
-from ._polling.intervals import Polling, Retry
-from .auth import ClientCredentials
+__version__ = "0.1.0"
+
+from ._http.downloads import ProgressCallback
+from ._polling.watch import JobWatch
+from .auth import Auth, ClientCredentials
 from .errors import (
     APIError,
     AuthenticationError,
@@ -14,16 +16,20 @@ from .errors import (
     JobNotFoundError,
     JobTimeoutError,
     MoltinJobsError,
+    NoResultsError,
     PermissionDeniedError,
     RateLimitError,
     ServerError,
+    SessionClosedError,
     TransportError,
 )
-from .models import Job, JobState
-from .session import JobsSession, wait_for_job
+from .models import Job, JobState, SessionStats
+from .session import JobId, JobsSession, SessionOptions, wait_for_job
+from .settings import PausableRateLimiter, Polling, RateLimiter, Retry
 
 __all__ = [
     "APIError",
+    "Auth",
     "AuthenticationError",
     "ClientCredentials",
     "ConfigurationError",
@@ -32,17 +38,25 @@ __all__ = [
     "Job",
     "JobCancelledError",
     "JobFailedError",
+    "JobId",
     "JobNotFoundError",
     "JobState",
     "JobTimeoutError",
+    "JobWatch",
     "JobsSession",
-    "Limiter",
     "MoltinJobsError",
+    "NoResultsError",
+    "PausableRateLimiter",
     "PermissionDeniedError",
     "Polling",
+    "ProgressCallback",
     "RateLimitError",
+    "RateLimiter",
     "Retry",
     "ServerError",
+    "SessionClosedError",
+    "SessionOptions",
+    "SessionStats",
     "TransportError",
     "wait_for_job",
 ]

@@ -1,17 +1,19 @@
-"""The command's door: says what to install where the command line's own packages are absent."""
+"""Entry point of the command line."""
 
 import sys
 
 
 def main() -> None:
-    """Run the command line; see ``moltin-jobs --help``."""
+    """Run the command line, or name the extra that has to be installed for it."""
     try:
-        from .cli.commands import commands  # noqa: PLC0415 (they are an extra)
+        from .cli.commands import commands  # noqa: PLC0415 (its packages are an extra)
+        from .cli.streams import escape_unencodable  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise
         sys.stderr.write("error: the command line needs: pip install 'moltin-jobs[cli]'\n")
         sys.exit(2)
+    escape_unencodable()
     commands(prog_name="moltin-jobs")
 
 

@@ -1,40 +1,33 @@
-"""Where tokens come from, and when they are renewed: by one caller while the others wait.
-
-There is no task that could be cancelled under somebody else: whoever holds the lock renews, and
-when its caller is cancelled, the next in the queue does.
-"""
+"""Credentials, and the token that requests are sent with."""
 
 from __future__ import annotations
 
 import asyncio
+import copy
+import functools
 import inspect
+import logging
 import math
+import os
 from collections.abc import Awaitable, Callable
+from types import TracebackType
 from typing import Any
 
 import attrs
 
-from ._api.parsing import is_token
-from .errors import ConfigurationError, copied
+from .errors import ConfigurationError, MoltinJobsError, TransportError, single_line
+from .settings import Secret, is_token
 
-_EARLY_SECONDS = 60.0
-_EARLY_PART = 0.2
+_log = logging.getLogger("moltin_jobs.http")
+_REFRESH_EARLY_SECONDS = 60.0
+_REFRESH_EARLY_FRACTION = 0.2
+_RETRY_EARLY_REFRESH_SECONDS = 5.0
 
-Renewal = Callable[[], Awaitable[tuple["Secret", float | None]]]
-"""Gets a new token and the seconds that it lives, if known."""
-
-
-@attrs.frozen(repr=False)
-class Secret:
-    """A string that is shown by no repr, so neither by a log nor by a traceback's locals."""
-
-    value: str
-
-    def __repr__(self) -> str:
-        return "Secret(...)"
+TokenRequest = Callable[[], Awaitable[tuple[Secret, float | None]]]
+"""Requests a token. Returns it with its lifetime in seconds, if that is known."""
 
 
-def _text(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+def _check_text(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     text = value.value if isinstance(value, Secret) else value
     if not isinstance(text, str) or not text or not text.isprintable():
         raise ConfigurationError(
@@ -44,105 +37,165 @@ def _text(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
 
 @attrs.frozen
 class ClientCredentials:
-    """What an application key of the store gives; tokens are got with it, and renewed."""
+    """Client id and secret of an application key. The session requests tokens with them.
 
-    client_id: str = attrs.field(validator=_text)
-    client_secret: Secret = attrs.field(converter=Secret, validator=_text)
+    Raises:
+        ConfigurationError: one of them is empty or not printable.
+    """
 
-    def form(self) -> dict[str, str]:
-        """The documented body of ``POST /oauth/access_token``."""
-        return {
-            "grant_type": "client_credentials",
-            "client_id": self.client_id,
-            "client_secret": self.client_secret.value,
-        }
+    client_id: str = attrs.field(validator=_check_text)
+    client_secret: Secret = attrs.field(converter=Secret, validator=_check_text)
 
 
 Auth = str | ClientCredentials | Callable[[], Awaitable[str]]
+"""A bearer token, client credentials, or an async callable that returns a token."""
 
 
-def _checked(token: object, origin: str) -> Secret:
-    if not isinstance(token, str) or not is_token(token):
-        raise ConfigurationError(
-            f"{origin} must be a bearer token: a non-empty str of printable ASCII without spaces, "
-            f"the token alone without the word Bearer before it"
-        )
-    return Secret(token)
+def auth_from_env() -> str | ClientCredentials:
+    """Return the credentials or the token that environment variables give.
+
+    Raises:
+        ConfigurationError: a variable is missing or invalid. The message names it.
+    """
+    client_id = os.environ.get("EPCC_CLIENT_ID")
+    client_secret = os.environ.get("EPCC_CLIENT_SECRET")
+    token = os.environ.get("EPCC_ACCESS_TOKEN")
+    if client_id and client_secret:
+        for name, value in ("EPCC_CLIENT_ID", client_id), ("EPCC_CLIENT_SECRET", client_secret):
+            if not value.isprintable():
+                raise ConfigurationError(f"{name} must consist of printable characters")
+        return ClientCredentials(client_id, client_secret)
+    if token:
+        return _check_token(Secret(token), "EPCC_ACCESS_TOKEN").value
+    if client_id or client_secret:
+        missing = "EPCC_CLIENT_SECRET" if client_id else "EPCC_CLIENT_ID"
+        raise ConfigurationError(f"the environment variable {missing} is not set")
+    raise ConfigurationError(
+        "no credentials: set the environment variables EPCC_CLIENT_ID and EPCC_CLIENT_SECRET, or "
+        "EPCC_ACCESS_TOKEN"
+    )
 
 
-class Tokens:
-    """The token that the requests of one session are sent with."""
+class TokenProvider:
+    """Hold the token of one session, and refresh it.
 
-    def __init__(self, auth: Auth, request_token: Renewal) -> None:
-        self._held: Secret | None = None
-        self._renew: Renewal | None = None
+    Only the request at the head of the queue calls `get`, so at most one refresh runs.
+    """
+
+    def __init__(self, auth: Auth, request_token: TokenRequest, *, timeout: float) -> None:
+        self.token: Secret | None = None
+        self.fresh_until = -math.inf
+        """Moment of the loop's clock from which ``token`` should be refreshed."""
+        self._expires_at = self._refreshed_at = -math.inf
+        self._refresh: TokenRequest | None = None
+        self._failure: Exception | None = None
+        self._failure_traceback: TracebackType | None = None
+        self._failed_at = -math.inf
         if isinstance(auth, ClientCredentials):
-            self._renew = request_token
+            self._refresh = request_token
         elif isinstance(auth, str):
-            self._held = _checked(auth, "auth")
+            self.token, self.fresh_until = _check_token(Secret(auth), "auth"), math.inf
         elif callable(auth):
-            self._renew = _from_callable(auth)
+            self._refresh = functools.partial(_call, auth, timeout)
         else:
             raise ConfigurationError(
                 f"auth must be a token, ClientCredentials or an async callable that returns a "
                 f"token, not {type(auth).__name__}"
             )
-        self._renew_at = math.inf
-        self._lock = asyncio.Lock()
-        self.failures = 0
-        """How many renewals have failed. Whoever may ask for the token notes it beforehand."""
-        self._failure: Exception | None = None
 
     @property
-    def renewable(self) -> bool:
-        """Whether a refused token can be replaced."""
-        return self._renew is not None
+    def is_refreshable(self) -> bool:
+        """Whether a rejected token can be replaced."""
+        return self._refresh is not None
 
-    def usable(self, now: float, rejected: Secret | None) -> Secret | None:
-        """The token to send ``now``, unless it has to be renewed first."""
-        fresh = now < self._renew_at
-        return self._held if fresh and self._held is not rejected else None
+    def reject(self, token: Secret, queued_at: float) -> None:
+        """Drop a token that the service has rejected, so that no queued request is sent with it.
 
-    async def get(self, noted_failures: int, rejected: Secret | None = None) -> Secret:
-        """The token to send now, which is not the one that was ``rejected``.
+        A token that was refreshed after ``queued_at`` is kept: if the service rejects new tokens
+        too, each queued request would refresh it again.
+        """
+        if self.token is token and self._refreshed_at < queued_at:
+            self.token = None
+            self.fresh_until = self._expires_at = -math.inf
 
-        A renewal that failed since ``noted_failures`` fails this call too, instead of each caller
-        trying again in turn.
+    async def get(self, queued_at: float, rejected: Secret | None) -> Secret:
+        """Return a token that differs from ``rejected``, refreshed if it has to be.
+
+        A refresh that failed after ``queued_at`` fails this call too. Otherwise each queued
+        request would repeat it.
         """
         loop = asyncio.get_running_loop()
-        if token := self.usable(loop.time(), rejected):
+        token = self.token if self.token is not rejected else None
+        if token is not None and loop.time() < self.fresh_until:
             return token
-        async with self._lock:
-            if token := self.usable(loop.time(), rejected):
-                return token
-            if self._failure is not None and self.failures > noted_failures:
-                raise copied(self._failure)
-            return await self._renewed()
-
-    async def _renewed(self) -> Secret:
-        assert self._renew is not None, "a static token is always usable"  # noqa: S101 (for mypy)
+        if self._failure is not None and self._failed_at >= queued_at:
+            if isinstance(self._failure, MoltinJobsError):
+                raise copy.copy(self._failure)
+            raise self._failure.with_traceback(self._failure_traceback)
         try:
-            token, lifetime = await self._renew()
+            return await self._refreshed()
         except Exception as error:
-            self.failures += 1
-            self._failure = error
-            raise
-        self._failure = None
-        self._held = token
-        self._renew_at = math.inf
+            now = loop.time()
+            if token is None or now >= self._expires_at:
+                self._failure, self._failure_traceback = error, error.__traceback__
+                self._failed_at = now
+                raise
+            self._delay_refresh(now, error)
+            return token
+
+    def _delay_refresh(self, now: float, error: Exception) -> None:
+        self.fresh_until = min(now + _RETRY_EARLY_REFRESH_SECONDS, self._expires_at)
+        interval = self.fresh_until - now
+        _log.warning(
+            "early token refresh failed, retrying in %.1f s and using the token until then: %s",
+            interval,
+            single_line(str(error)),
+            extra={"error": type(error).__name__, "retry_in": interval},
+        )
+
+    def forget_failure(self) -> None:
+        """Drop the exception of a failed refresh, which keeps the frames of its callers alive."""
+        self._failure = self._failure_traceback = None
+
+    async def _refreshed(self) -> Secret:
+        assert self._refresh is not None, "a static token is always fresh"  # noqa: S101
+        token, lifetime = await self._refresh()
+        self.forget_failure()
+        now = self._refreshed_at = asyncio.get_running_loop().time()
+        self.token, self.fresh_until, self._expires_at = token, math.inf, math.inf
         if lifetime is not None:
-            early = min(_EARLY_SECONDS, lifetime * _EARLY_PART)
-            self._renew_at = asyncio.get_running_loop().time() + lifetime - early
+            early = min(_REFRESH_EARLY_SECONDS, lifetime * _REFRESH_EARLY_FRACTION)
+            self.fresh_until, self._expires_at = now + lifetime - early, now + lifetime
         return token
 
 
-def _from_callable(call: Callable[[], Awaitable[str]]) -> Renewal:
-    async def renew() -> tuple[Secret, float | None]:
-        awaitable = call()
-        if not inspect.isawaitable(awaitable):
-            raise ConfigurationError(
-                "the callable given as auth must be async: define it by 'async def'"
-            )
-        return _checked(await awaitable, "what the callable given as auth returns"), None
+def _check_token(token: Secret, source: str) -> Secret:
+    if not is_token(token.value):
+        raise ConfigurationError(
+            f"{source} must be a bearer token: a non-empty str of printable ASCII without spaces "
+            f"and without the word Bearer"
+        )
+    return token
 
-    return renew
+
+async def _call(
+    function: Callable[[], Awaitable[str]], timeout: float
+) -> tuple[Secret, float | None]:
+    """Return the token that an auth callable returns. Its own exceptions are passed on."""
+    awaitable = function()
+    if not inspect.isawaitable(awaitable):
+        del awaitable  # it may be the token
+        raise ConfigurationError("the auth callable must be async: define it with 'async def'")
+    try:
+        async with asyncio.timeout(timeout) as limit:
+            token = Secret(await awaitable)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+    else:
+        return _check_token(token, "the result of the auth callable"), None
+    raise TransportError(
+        "the auth callable",
+        f"it returned no token within {timeout:g} s",
+        "Try again later, or use a longer request_timeout.",
+    )

@@ -1,115 +1,120 @@
-"""Every error that this library raises of its own.
+"""Exceptions of this library.
 
-MoltinJobsError                         .temporary
+MoltinJobsError                         .retryable .job_id
 ├── ConfigurationError(ValueError)
 ├── InvalidJobIdError(ValueError)
+├── SessionClosedError(RuntimeError)
 ├── JobFailedError                      .job .error
-│   └── JobCancelledError
-├── JobTimeoutError(TimeoutError)       .job_id .timeout .job .polls .last_error
+│   ├── JobCancelledError
+│   └── NoResultsError
+├── JobTimeoutError(TimeoutError)       .timeout .job .polls .last_error
 ├── TransportError
 ├── InvalidResponseError                .status .body
 └── APIError                            .status .errors .request_id .retry_after
     ├── AuthenticationError   401
     ├── PermissionDeniedError 403
-    ├── JobNotFoundError      404       .job_id .job
+    ├── JobNotFoundError      404       .job
     ├── RateLimitError        429
     └── ServerError           5xx
 
-Two kinds are not in the tree: ``RuntimeError`` for a session that is closed or used from
-another event loop, ``TypeError`` for an argument that a type checker would have refused.
+A session that is used from another event loop raises ``RuntimeError``. An argument that a type
+checker would reject may raise ``TypeError``.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-from .models import Job
+from .models import Job, JobState
 
-E = TypeVar("E", bound=Exception)
+_MAX_TEXT_LENGTH = 500
+_MAX_ARGUMENT_LENGTH = 100
+_NO_RESULTS = "no results matched"
+_RETRYABLE_STATUSES = (408, 421, 425, 429)
 
-MAY_EXIST = "The job may exist all the same: look with list_jobs() before you create it again."
-_TEXT_LIMIT = 500
-_SHOWN_LIMIT = 100
 
-
-def one_line(text: str) -> str:
-    """Foreign text as it may stand in a message: one line, bounded, nothing unprintable."""
-    line = " ".join(text[:_TEXT_LIMIT].split()) + ("…" if len(text) > _TEXT_LIMIT else "")
+def single_line(text: str) -> str:
+    """Make foreign text safe for a message: one line, bounded, without control characters."""
+    line = " ".join(text[:_MAX_TEXT_LENGTH].split())
+    line += "…" if len(text) > _MAX_TEXT_LENGTH else ""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
-def shown(value: object) -> str:
-    """A caller's wrong argument as it may stand in a message."""
+def describe(value: object) -> str:
+    """Return the ``repr`` of a rejected argument, made safe for a message."""
     try:
-        return one_line(repr(value[:_SHOWN_LIMIT] if isinstance(value, str) else value))
-    except Exception:  # noqa: BLE001 (a foreign repr may raise anything)
+        return single_line(repr(value[:_MAX_ARGUMENT_LENGTH] if isinstance(value, str) else value))
+    except Exception:  # noqa: BLE001 (the repr of a foreign object may raise anything)
         return f"a {type(value).__name__}"
 
 
-def copied(error: Exception) -> Exception:
-    """One object raised in several tasks would mix their tracebacks, so each gets its own.
-
-    Not of a caller's own error, which may not copy.
-    """
-    return copy.copy(error) if isinstance(error, MoltinJobsError) else error
-
-
-def doubtful(error: E) -> E:
-    """``error``, of a request that creates a job, saying that it may have been carried out."""
-    error.args = (f"{error} {MAY_EXIST}",)
-    if isinstance(error, MoltinJobsError):
-        error.temporary = False
-    return error
+def _reason(job: Job) -> str:
+    return single_line(job.error or "").rstrip(".")
 
 
 class MoltinJobsError(Exception):
-    """Any error of this library: its message is one line, and it pickles and copies."""
+    """Base class of all exceptions of this library.
 
-    temporary: bool = False
-    """Whether doing the same again later could succeed."""
+    The message is one line. Instances can be pickled and copied.
+    """
+
+    retryable: bool = False
+    """Whether repeating the same request later may succeed."""
+    job_id: str | None = None
+    """Id of the job that the failed request was about, or ``None``."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # By itself an exception would be made again by its constructor from its message, which
-        # is not what the constructors here take.
+        # By default, unpickling calls the constructor with the message, which the constructors
+        # of the subclasses do not accept.
         return self._restore, (self.args, self.__dict__)
 
     @classmethod
-    def _restore(cls, args: tuple[Any, ...], facts: dict[str, Any]) -> Self:
+    def _restore(cls, args: tuple[Any, ...], attributes: dict[str, Any]) -> Self:
         error = cls.__new__(cls)
         error.args = args
-        error.__dict__.update(facts)
+        error.__dict__.update(attributes)
+        if "__notes__" in attributes:
+            # Copy the list: a note added to a copy must not appear on the original.
+            error.__notes__ = [*attributes["__notes__"]]
         return error
 
 
 class ConfigurationError(MoltinJobsError, ValueError):
-    """A setting that cannot work; the message names it. Nothing was sent."""
+    """A setting is invalid. The message names it. Nothing was sent."""
 
 
 class InvalidJobIdError(MoltinJobsError, ValueError):
-    """Not the id of a job; nothing was sent."""
+    """A job id is invalid. Nothing was sent."""
 
     def __init__(self, job_id: object) -> None:
         super().__init__(
-            f"{shown(job_id)} is not a job id: give a uuid.UUID, or a str of 1 to 128 ASCII "
-            f"letters, digits, '-' and '_'. Nothing was sent."
+            f"{describe(job_id)} is not a valid job id: expected 1 to 128 ASCII letters, digits, "
+            f"'-' or '_'. Nothing was sent."
         )
 
 
+class SessionClosedError(MoltinJobsError, RuntimeError):
+    """The session is closed, or was closed during the call."""
+
+    def __init__(self, message: str = "the JobsSession is closed: create a new one.") -> None:
+        super().__init__(message)
+
+
 class JobFailedError(MoltinJobsError):
-    """The job ended, and failed."""
+    """The job has failed."""
 
     def __init__(self, job: Job) -> None:
         super().__init__(self._message(job))
+        self.job_id = job.id
         self.job = job
         self.error = job.error
-        """The reason that the service gave, or ``None``."""
+        """Reason given by the service, or ``None``."""
 
     @staticmethod
     def _message(job: Job) -> str:
-        reason = one_line(job.error or "") or "the service gave no reason"
-        return f"job {job.id} failed: {reason}. It will not change: create a new job."
+        reason = _reason(job) or "the service gave no reason"
+        return f"job {job.id} failed: {reason}. Create a new job to try again."
 
 
 class JobCancelledError(JobFailedError):
@@ -117,157 +122,186 @@ class JobCancelledError(JobFailedError):
 
     @staticmethod
     def _message(job: Job) -> str:
-        reason = f": {one_line(job.error)}" if job.error else ""
-        return f"job {job.id} was cancelled{reason}. It will not change: create a new job."
+        reason = _reason(job)
+        cause = f": {reason}" if reason else ""
+        return f"job {job.id} was cancelled{cause}. Create a new job to try again."
+
+
+class NoResultsError(JobFailedError):
+    """An order export failed because no order matched its filter."""
+
+    @staticmethod
+    def _message(job: Job) -> str:
+        return f"job {job.id} failed: {_reason(job)}. Create a new job with another filter."
+
+
+def failure_of(job: Job) -> JobFailedError | None:
+    """Return the exception for a job that failed or was cancelled, else ``None``."""
+    if job.state is JobState.CANCELLED:
+        return JobCancelledError(job)
+    if job.state is not JobState.FAILED:
+        return None
+    is_order_export = job.job_type in (None, "order_export")
+    is_empty = is_order_export and (job.error or "").lower().startswith(_NO_RESULTS)
+    return NoResultsError(job) if is_empty else JobFailedError(job)
 
 
 class JobTimeoutError(MoltinJobsError, TimeoutError):
-    """The time given to a wait ran out; the job itself may still be running."""
+    """The timeout of a wait, a download or an export has passed. The job may still be running."""
 
-    temporary = True
+    retryable = True
 
     def __init__(
         self,
         job_id: str | None,
         *,
         timeout: float,
-        job: Job | None,
-        polls: int,
-        last_error: MoltinJobsError | None,
-        undone: str = "did not end",
+        job: Job | None = None,
+        polls: int = 0,
+        last_error: MoltinJobsError | None = None,
+        unfinished: str = "did not end",
         advice: str | None = None,
     ) -> None:
-        seen = "never seen" if job is None else f"last seen {one_line(job.status)!r}"
+        subject = "the job of this export" if job_id is None else f"job {job_id}"
+        details = [] if job is None else [f"last status {single_line(job.status)!r}"]
         if polls:
-            seen += " in 1 poll" if polls == 1 else f" in {polls} polls"
-        trouble = "" if last_error is None else f" (last trouble: {last_error})"
-        about = "the job of this export" if job_id is None else f"job {job_id}"
-        again = "wait for it again, or with a longer timeout."
-        advice = advice or (f"It may still be running: {again}" if job else again.capitalize())
-        super().__init__(f"{about} {undone} within {timeout:g} s: {seen}{trouble}. {advice}")
+            details += [f"{polls} poll{'s' if polls > 1 else ''}"]
+        if last_error is not None:
+            details += [f"last error: {str(last_error).rstrip('.')}"]
+        status = f" ({', '.join(details)})" if details else ""
+        if advice is None:
+            advice = "Wait again, or use a longer timeout."
+            if job is not None and not job.is_terminal:
+                advice = "It may still be running: wait again, or use a longer timeout."
+        super().__init__(f"{subject} {unfinished} within {timeout:g} s{status}. {advice}")
         self.job_id = job_id
-        """``None`` if the time of an export was over before its job had one."""
+        """``None`` if the timeout of an export passed before its job was created."""
         self.timeout = timeout
-        """In seconds, as given to the wait."""
+        """In seconds, as passed by the caller."""
         self.job = job
-        """The job as last seen, or ``None`` if no poll was answered."""
+        """The job as last seen, or ``None``."""
         self.polls = polls
+        """Number of polls."""
         self.last_error = last_error
-        """The last error that the wait lived through, or ``None``."""
+        """Last error of a poll that was retried, or ``None``."""
 
 
 class TransportError(MoltinJobsError):
-    """No whole answer came: DNS, connection, TLS, a garbled or cut answer, or an attempt's time.
+    """There was no complete response.
 
-    ``temporary`` unless the peer's certificate could not be verified.
+    The cause is DNS, the connection, TLS, a garbled or truncated response, or the timeout of an
+    attempt. Not ``retryable`` if a retry would fail in the same way (bad certificate) or could
+    create a second job.
     """
 
-    def __init__(self, about: str, problem: str, advice: str, *, temporary: bool = True) -> None:
-        super().__init__(f"{about}: {problem}. {advice}")
-        self.temporary = temporary
+    def __init__(
+        self,
+        description: str,
+        reason: str,
+        advice: str,
+        *,
+        retryable: bool = True,
+        job_id: str | None = None,
+    ) -> None:
+        super().__init__(f"{description}: {reason}. {advice}")
+        self.retryable = retryable
+        self.job_id = job_id
 
 
 class InvalidResponseError(MoltinJobsError):
-    """An answer that says success and cannot be read."""
+    """The response has a successful status, but its content cannot be read."""
 
-    temporary = True
+    retryable = True
 
-    def __init__(self, about: str, problem: str, *, status: int, body: bytes) -> None:
+    def __init__(
+        self,
+        description: str,
+        reason: str,
+        *,
+        status: int,
+        body: bytes = b"",
+        job_id: str | None = None,
+    ) -> None:
         super().__init__(
-            f"{about}: the service answered {status}, but {problem}. Try again; if it stays so, "
-            f"see whether base_url and every proxy on the way lead to the service."
+            f"{description}: invalid response with status {status}: {reason}. Try again. If it "
+            f"happens again, check that base_url and all proxies lead to the service."
         )
         self.status = status
         self.body = body[:200]
-        """The first 200 bytes of the answer; always empty for a token request."""
+        """First 200 bytes of the response. Always empty for a token request."""
+        self.job_id = job_id
 
 
 class APIError(MoltinJobsError):
-    """The service answered with a status other than success. ``temporary`` for 408, 429, 5xx."""
+    """The service responded with an error status.
 
-    advice = "The service refuses this request: it makes no sense to repeat it as it is."
+    ``retryable`` for the statuses 408, 421, 425, 429 and 5xx.
+    """
+
+    advice = "The service rejects this request: change it before you send it again."
 
     def __init__(
         self,
         status: int,
-        about: str,
+        description: str,
         *,
         errors: Sequence[dict[str, Any]] = (),
         request_id: str | None = None,
         retry_after: float | None = None,
+        job_id: str | None = None,
         advice: str | None = None,
     ) -> None:
-        told = [errors[0].get(key) for key in ("title", "detail")] if errors else []
-        parts = [f"{about}: the service answered {status}"]
-        parts += [one_line(text) for text in told if isinstance(text, str) and text.strip()]
+        parts = [f"{description}: the service responded with status {status}"]
+        texts = [errors[0].get(key) for key in ("title", "detail")] if errors else []
+        parts += [single_line(text) for text in texts if isinstance(text, str) and text.strip()]
+        message = ": ".join(parts).rstrip(".")
         if request_id is not None:
-            parts[-1] += f" (request id {one_line(request_id)})"
-        super().__init__(f"{': '.join(parts).rstrip('.')}. {advice or self.advice}")
+            message += f" (request id {single_line(request_id)})"
+        super().__init__(f"{message}. {advice or self.advice}")
         self.status = status
         self.errors = tuple(errors)
-        """The service's own error objects as sent; always empty for a token request."""
+        """The service's error objects, as sent. Always empty for a token request."""
         self.request_id = request_id
-        """What to give to the vendor's support."""
+        """Id to quote to the vendor's support, or ``None``."""
         self.retry_after = retry_after
-        """Seconds that the service asked to be left alone for, or ``None``."""
-        self.temporary = status in (408, 429) or 500 <= status <= 599
+        """``Retry-After`` of the response in seconds, or ``None``."""
+        self.job_id = job_id
+        self.retryable = status in _RETRYABLE_STATUSES or 500 <= status <= 599
 
 
 class AuthenticationError(APIError):
-    """The token, or the credentials that should give one, were refused."""
+    """The service rejected the token, or the credentials for one."""
 
     advice = (
-        "Give a token that is not expired (they live one hour), or credentials that are valid "
-        "for this base_url: with a client id and secret, tokens are renewed by themselves."
+        "Pass a token that has not expired (tokens live one hour), or the client id and secret "
+        "of this base_url: the session then refreshes its token itself."
     )
 
 
 class PermissionDeniedError(APIError):
-    """The token is valid, and may not do this."""
+    """The token is valid but lacks a permission."""
 
-    advice = "The token lacks the right: use one from a client_credentials key of this store."
+    advice = "The token lacks permission: use one from a client_credentials key of this store."
 
 
 class JobNotFoundError(APIError):
-    """There is no such job, or none any more: a job expires a week after its creation.
+    """The job does not exist, has expired (one week after its creation), or has no file."""
 
-    Or, asked for its file, it has none, and ``job`` tells what it is.
-    """
-
-    advice = "Check the id and the store; jobs expire a week after they were created."
-
-    def __init__(
-        self,
-        job_id: str,
-        *,
-        errors: Sequence[dict[str, Any]] = (),
-        request_id: str | None = None,
-        retry_after: float | None = None,
-        advice: str | None = None,
-    ) -> None:
-        super().__init__(
-            404,
-            f"job {job_id}",
-            errors=errors,
-            request_id=request_id,
-            retry_after=retry_after,
-            advice=advice,
-        )
-        self.job_id = job_id
-        self.job: Job | None = None
-        """The job as last seen by the wait that met this, or that has no file, or ``None``."""
+    advice = "Check the id and the store. Jobs expire one week after their creation."
+    job: Job | None = None
+    """The job as last seen, or ``None``."""
 
 
 class RateLimitError(APIError):
-    """The store's requests for this second are used up, by this session or by others."""
+    """The store's rate limit is exhausted, by this session or by other clients."""
 
     advice = (
-        "The session pauses by itself; if it recurs, others use the store's limit too: send less "
-        "at once (rate_limit), or ask the vendor for more."
+        "The session cools down by itself. If it happens again, other clients share the store's "
+        "limit: lower rate_limit, or ask the vendor for a higher limit."
     )
 
 
 class ServerError(APIError):
     """The service failed."""
 
-    advice = "Try again later; if it stays so, report the request id to the service's support."
+    advice = "Try again later. If it happens again, report the request id to the service's support."

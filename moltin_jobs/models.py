@@ -1,15 +1,16 @@
-"""What a job is: plain frozen data, with the service's dialects of status told apart."""
+"""Plain data that the client returns."""
 
 from __future__ import annotations
 
 import datetime
 import enum
+from typing import Any
 
 import attrs
 
 
 class JobState(enum.StrEnum):
-    """What a job's ``status`` means, whichever dialect it was spelled in.
+    """Meaning of a job's ``status``, independent of its spelling.
 
     >>> Job(id="a", status="complete").state
     <JobState.SUCCEEDED: 'succeeded'>
@@ -22,55 +23,95 @@ class JobState(enum.StrEnum):
     CANCELLING = "cancelling"
     CANCELLED = "cancelled"
     UNKNOWN = "unknown"
-    """A spelling that no document of the service lists. Not terminal: it may yet change."""
+    """A status that the service does not document. It is not terminal."""
 
 
-# Current documents, older documents and promotion jobs each spell these their own way.
+# The service's current documents, its older documents and its SDKs use different spellings.
 _STATES = {
     "pending": JobState.PENDING,
     "started": JobState.RUNNING,
     "processing": JobState.RUNNING,
+    "in_progress": JobState.RUNNING,
     "success": JobState.SUCCEEDED,
     "complete": JobState.SUCCEEDED,
     "completed": JobState.SUCCEEDED,
+    "published": JobState.SUCCEEDED,
     "failed": JobState.FAILED,
     "cancelling": JobState.CANCELLING,
     "cancelled": JobState.CANCELLED,
+    "canceled": JobState.CANCELLED,
 }
-_TERMINAL = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+_TERMINAL_STATES = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
-@attrs.frozen(kw_only=True)
+# Without slots, since attrs then fills the dict of a frozen instance directly. With slots, the
+# construction of a job would take a tenth of the instructions of a lookup.
+@attrs.frozen(kw_only=True, slots=False)
 class Job:
-    """A job as the service last described it.
+    """A job as last reported by the service.
 
-    ``id`` and ``status`` are always there; whatever else the service left out, or sent in a
-    form that cannot be read, is ``None``. Links are data: this library never follows them.
+    ``id`` and ``status`` are always set. Any other field is ``None`` if the service left it out
+    or sent a value that cannot be read. The client never follows the URLs by itself.
     """
 
     id: str
-    """Opaque: most are UUIDs, but the service's own documents show one that is not."""
+    """Opaque. Most ids are UUIDs, but the service documents one that is not."""
     type: str | None = None
     job_type: str | None = None
-    """What the job does, for example ``order_export``."""
+    """Task of the job, for example ``order_export``."""
     status: str
-    """Spelled as the service did; ``state`` says what it means."""
+    """Status in the service's spelling. Use ``state`` for its meaning."""
     error: str | None = None
-    """Why the job failed."""
+    """Reason of a failure."""
     created_at: datetime.datetime | None = None
-    """In UTC, to the microsecond (the service sends nanoseconds)."""
+    """In UTC, with microseconds (the service sends nanoseconds)."""
     updated_at: datetime.datetime | None = None
-    """In UTC; ``None`` for a job never updated, which the service dates to the year 1."""
+    """In UTC. ``None`` for a job that was never updated (the service sends the year 1)."""
     self_url: str | None = None
-    file_url: str | None = None
-    """Where the finished file is, once it is."""
+    """Address of the job in the API."""
+    file_url: str | None = attrs.field(default=None, repr=False)
+    """Address of the finished file. It may contain a signature, so ``repr`` leaves it out."""
 
     @property
     def state(self) -> JobState:
-        """The meaning of ``status``, compared without regard to case."""
+        """Meaning of ``status``, compared without regard to case."""
         return _STATES.get(self.status.lower(), JobState.UNKNOWN)
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the job has ended: succeeded, failed or cancelled."""
-        return self.state in _TERMINAL
+        """Whether the job has succeeded, failed or been cancelled."""
+        return self.state in _TERMINAL_STATES
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields and ``state``, ready for JSON. Timestamps are in ISO 8601."""
+        fields = attrs.asdict(self) | {"state": self.state.value}
+        for name in ("created_at", "updated_at"):
+            if fields[name] is not None:
+                fields[name] = fields[name].isoformat()
+        return fields
+
+
+@attrs.frozen(kw_only=True)
+class SessionStats:
+    """Snapshot of a session's activity."""
+
+    waits: int
+    """Waits in progress."""
+    requests_in_flight: int
+    """Attempts that were sent and have no complete response yet."""
+    requests_queued: int
+    """Attempts that wait for a connection, the cooldown, a token or a slot of the rate limit."""
+    slots_held: int
+    """Slots of the rate limit that attempts in flight hold."""
+    tasks: int
+    """Tasks that the session runs for polls."""
+    connections: int
+    """Connections in use. Idle ones are not counted."""
+    requests: int
+    """Attempts sent since the session was created, token requests included."""
+    polls: int
+    """Polls since the session was created."""
+    failed_polls: int
+    """Polls that failed since the session was created."""
+    cooldowns: int
+    """Cooldowns after a 429 since the session was created."""

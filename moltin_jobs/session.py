@@ -1,80 +1,88 @@
-"""The public face: ids are checked, lookups retried, waits started, and all of it closed."""
+"""Public methods of the session. Each delegates to one part of the client."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
 import math
 import os
-import re
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
+from typing import Literal, Self, TypedDict, Unpack, overload
 
-from ._api.endpoints import Calls
-from ._http.partial_file import Progress, check, save
-from ._http.rate_limit import Limiter, Pacer
+from ._api import endpoints
+from ._api.parsing import JobList, parse_job, parse_job_list
+from ._http import ClientSession
+from ._http.addresses import parse_base_url
+from ._http.downloads import Destination, ProgressCallback
 from ._http.transport import Transport
-from ._polling.intervals import Polling, Retry
-from ._polling.sources import Looking, Lookups, PollWith
-from ._polling.watch import watch
-from ._tasks.operations import Scope, Scopes, closed
-from .auth import Auth, ClientCredentials
-from .errors import (
-    MAY_EXIST,
-    ConfigurationError,
-    InvalidJobIdError,
-    JobCancelledError,
-    JobFailedError,
-    JobTimeoutError,
-    shown,
+from ._polling.retry import Retrier
+from ._polling.sources import IdSource, ListSnapshot, ListSource, Snapshot
+from ._polling.statuses import StatusLog
+from ._polling.watch import JobWatch, PollContext
+from ._tasks.operations import Operations
+from ._tasks.outcomes import gather_outcomes
+from .auth import Auth, auth_from_env
+from .errors import ConfigurationError, InvalidJobIdError, MoltinJobsError, describe
+from .exports import Exports
+from .models import Job, JobState, SessionStats
+from .settings import (
+    Polling,
+    RateLimiter,
+    Retry,
+    check_count,
+    check_instance,
+    check_seconds,
+    check_text,
+    is_job_id,
 )
-from .models import Job, JobState
-from .settings import check_count, check_seconds, check_text, instance
 
-if TYPE_CHECKING:
-    import aiohttp
-
-T = TypeVar("T")
 JobId = str | uuid.UUID
-
-_log = logging.getLogger("moltin_jobs")
-_JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
-
-
-def _checked_id(job_id: object) -> str:
-    text = str(job_id) if isinstance(job_id, uuid.UUID) else job_id
-    if not isinstance(text, str) or not _JOB_ID.fullmatch(text):
-        raise InvalidJobIdError(job_id)
-    return text
+"""Id of a job: a UUID, or 1 to 128 ASCII letters, digits, ``-`` or ``_``."""
+PollBy = Literal["id", "list"]
 
 
-def _checked_ids(job_ids: Iterable[JobId]) -> list[str]:
-    if isinstance(job_ids, (str, uuid.UUID)):
-        raise TypeError(f"job_ids must be an iterable of ids, not one id: use [{shown(job_ids)}]")
-    return [_checked_id(job_id) for job_id in job_ids]
+class SessionOptions(TypedDict, total=False):
+    """Options of `JobsSession`, for `JobsSession.from_env`."""
+
+    auth: Auth
+    base_url: str
+    rate_limit: int | RateLimiter | None
+    request_timeout: float
+    retry: Retry
+    polling: Polling
+    poll_by: PollBy
+    http_session: ClientSession | None
+    headers: Mapping[str, str] | None
 
 
 class JobsSession:
-    """Fetches jobs, and waits for them, under one rate limit and with one source of tokens.
+    """Client for the jobs of one store, with one rate limit and one token.
 
-    ``auth`` is a bearer token, `ClientCredentials`, or an async callable that returns a token
-    (called when none is held and after a 401, by one caller at a time; its own exceptions pass
-    through). Documented tokens live one hour.
+    A session belongs to the event loop in which it is used first. Open it with ``async with``, or
+    use it and call `close` at the end.
 
-    ``base_url`` is https, or http to loopback. ``rate_limit``: requests in any one second of
-    everything that this session sends, an int from 1, ``None``, or a `Limiter`; the smallest
-    limit that the service documents is 25 a second for a store. ``request_timeout``: seconds for
-    one attempt, headers and body, not counting any queue. ``poll_with``: what waits ask
-    for, each its job by ``"id"``, or one ``"list"`` for all and by id what that does not name, or
-    ``"auto"``, the list while it names most of them in at most 1 MiB. ``http``: a session of the
-    caller's, used but never closed. ``headers`` are sent with each request.
+    Args:
+        auth: a bearer token, `ClientCredentials`, or an async callable that returns a token. The
+            callable is called when there is no token and after a 401. It may take
+            ``request_timeout`` seconds. Its own exceptions are passed on. Tokens live one hour.
+        base_url: https, or http to a loopback address. Default: ``https://api.moltin.com``.
+        rate_limit: requests in any one second, retries and token requests included. An int of at
+            least 1, ``None`` for no limit, or a `RateLimiter`. Default: 20. The service documents
+            25 for a development store and 100 for a production store.
+        request_timeout: seconds for one attempt, headers and body. Time queued for the rate limit
+            or a connection does not count. A download may take this long for the response headers,
+            and again for each KiB. Default: 10.
+        retry: retries of everything but polls.
+        polling: intervals of the polls of a wait.
+        poll_by: ``"id"``, or ``"list"`` to serve all waits by one list of jobs. Jobs missing
+            from the list are polled by id. If the list is too large or fails, all are.
+        http_session: an ``aiohttp.ClientSession`` for all requests, downloads included. It is never
+            closed. Its cookie jar also stores cookies of file hosts.
+        headers: headers to add to each request of the API. The hosts of files do not get them.
 
-    A session belongs to the event loop it is first used in; it is opened by ``async with`` or
-    the first request. Raises `ConfigurationError` for a setting that cannot work.
+    Raises:
+        ConfigurationError: a setting is invalid.
     """
 
     def __init__(
@@ -82,45 +90,61 @@ class JobsSession:
         auth: Auth,
         *,
         base_url: str = "https://api.moltin.com",
-        rate_limit: int | Limiter | None = 20,
+        rate_limit: int | RateLimiter | None = 20,
         request_timeout: float = 10.0,
-        retry: Retry = Retry(),  # noqa: B008 (frozen)
-        polling: Polling = Polling(),  # noqa: B008 (frozen)
-        poll_with: PollWith = "id",
-        http: aiohttp.ClientSession | None = None,
+        retry: Retry = Retry(),  # noqa: B008 (it is immutable)
+        polling: Polling = Polling(),  # noqa: B008 (it is immutable)
+        poll_by: PollBy = "id",
+        http_session: ClientSession | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         check_seconds("request_timeout", request_timeout)
-        self._polling = instance("polling", polling, Polling)
-        self._scopes = Scopes(request_timeout)
+        if poll_by not in ("id", "list"):
+            raise ConfigurationError(f"poll_by must be 'id' or 'list', not {describe(poll_by)}")
+        self._polling = check_instance("polling", polling, Polling)
+        self._operations = operations = Operations()
         self._transport = Transport(
             auth,
             base_url=base_url,
-            scopes=self._scopes,
-            pacer=Pacer(rate_limit),
-            http=http,
+            operations=operations,
+            rate_limit=rate_limit,
+            request_timeout=request_timeout,
+            http_session=http_session,
             headers=headers,
         )
-        self._calls = Calls(self._transport, self._scopes, instance("retry", retry, Retry))
-        self._lookups = Lookups(
-            _poll_with(poll_with), self._scopes, self._calls.asking, self._calls.ask_list
-        )
+        self._status_log = StatusLog()
+        self._retrier = Retrier(operations, check_instance("retry", retry, Retry))
+        self._by_id = IdSource(operations, self._fetch_job)
+        by_list = ListSource(operations, self._fetch_list, self._by_id)
+        self._context = PollContext(operations, self._by_id if poll_by == "id" else by_list)
+        self._exports = Exports(self._transport, self._retrier, self._context, self._fetch_job)
 
     @classmethod
-    def from_env(cls, **overrides: Any) -> Self:
-        """Make a session from the environment; ``overrides`` are the constructor's, and win.
+    def from_env(cls, **options: Unpack[SessionOptions]) -> Self:
+        """Create a session from environment variables.
 
-        ``EPCC_API_BASE_URL``, ``EPCC_CLIENT_ID`` and ``EPCC_CLIENT_SECRET`` are the variables of
-        the vendor's own command line; without the latter two, ``EPCC_ACCESS_TOKEN`` is a token.
-        Raises `ConfigurationError` that names what is missing.
+        ``EPCC_CLIENT_ID`` and ``EPCC_CLIENT_SECRET``, or else ``EPCC_ACCESS_TOKEN``, give the
+        credentials. ``EPCC_API_BASE_URL`` gives the base URL. The options are those of
+        `JobsSession`, and have precedence.
+
+        Raises:
+            ConfigurationError: a variable is missing or invalid. The message names it.
         """
-        settings = {"auth": _auth_from_env()} if "auth" not in overrides else {}
-        if base_url := os.environ.get("EPCC_API_BASE_URL"):
-            settings["base_url"] = base_url
-        return cls(**settings | overrides)
+        if "auth" not in options:
+            options["auth"] = auth_from_env()
+        base_url = os.environ.get("EPCC_API_BASE_URL")
+        if base_url and "base_url" not in options:
+            parse_base_url(base_url, "EPCC_API_BASE_URL")
+            options["base_url"] = base_url
+        return cls(**options)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._operations.closed else "open"
+        waits = sum(self._by_id.waits.values())
+        return f"<JobsSession {self._transport.base_url} {state} waits={waits}>"
 
     async def __aenter__(self) -> Self:
-        self._scopes.check()
+        self._operations.check()
         return self
 
     async def __aexit__(
@@ -132,65 +156,104 @@ class JobsSession:
         await self.close()
 
     async def close(self) -> None:
-        """End every wait and lookup in progress with `RuntimeError`, and return when all ended.
+        """Make every call in progress raise `SessionClosedError`, and return when all have ended.
 
-        Closing twice does no harm. An ``http`` session of the caller's stays open.
+        Closing twice does no harm. The user's ``http_session`` remains open.
+
+        Raises:
+            RuntimeError: the session belongs to another event loop. Nothing was changed.
         """
+        self._operations.close()
         try:
-            await self._scopes.close()
+            await self._operations.wait_until_idle()
         finally:
             await self._transport.close()
 
-    async def get_job(self, job_id: JobId) -> Job:
-        """Look a job up, again within `Retry` where the cause of a failure may pass.
+    def stats(self) -> SessionStats:
+        """Return a snapshot of the session's activity."""
+        transport, operations = self._transport, self._operations
+        return SessionStats(
+            waits=sum(self._by_id.waits.values()),
+            requests_in_flight=transport.in_flight,
+            requests_queued=transport.queued,
+            slots_held=transport.throttle.held,
+            tasks=len(operations.tasks),
+            connections=transport.connections.taken,
+            requests=transport.requests,
+            polls=self._context.polls,
+            failed_polls=self._context.failed_polls,
+            cooldowns=transport.throttle.cooldown.count,
+        )
 
-        A job that failed is returned like any other. Raises `InvalidJobIdError`,
-        `JobNotFoundError` and what else the tree holds for one request.
+    async def get_job(self, job: Job | JobId) -> Job:
+        """Look up a job. A failure that is retryable is retried within `Retry`.
+
+        A job that has failed is returned like any other.
+
+        Raises:
+            InvalidJobIdError: the id is invalid. Nothing was sent.
+            JobNotFoundError: there is no such job, or it has expired.
+            MoltinJobsError: the request failed. See the list of exceptions.
         """
-        text = _checked_id(job_id)
-        return await self._calls.retried(self._calls.asking(text), text)
+        job_id = _checked_id(job)
+        try:
+            # Call directly: Retrier.run would make each lookup 1 % slower.
+            return (await self._fetch_job(job_id, None, math.inf)).job
+        except MoltinJobsError as error:
+            first_error = error
+        snapshot = await self._retrier.retry(
+            first_error, self._fetch_job, job_id, None, math.inf, job_id=job_id
+        )
+        return snapshot.job
 
     @overload
     async def get_jobs(
-        self, job_ids: Iterable[JobId], *, return_exceptions: Literal[False] = False
+        self, jobs: Iterable[Job | JobId], *, return_exceptions: Literal[False] = False
     ) -> list[Job]: ...
     @overload
     async def get_jobs(
-        self, job_ids: Iterable[JobId], *, return_exceptions: Literal[True]
+        self, jobs: Iterable[Job | JobId], *, return_exceptions: Literal[True]
     ) -> list[Job | Exception]: ...
     async def get_jobs(
-        self, job_ids: Iterable[JobId], *, return_exceptions: bool = False
+        self, jobs: Iterable[Job | JobId], *, return_exceptions: bool = False
     ) -> list[Job] | list[Job | Exception]:
-        """Look many jobs up at once; the answers are in the order of ``job_ids``.
+        """Look up many jobs concurrently, and return them in the order of ``jobs``.
 
-        When one fails, the others are cancelled and finished before its error is raised; with
-        ``return_exceptions`` the error stands in its place in the list instead.
+        The first exception is raised after the other lookups were cancelled and have ended. With
+        ``return_exceptions``, the exceptions are returned in the list instead.
         """
-        return await _all(self.get_job, _checked_ids(job_ids), return_exceptions)
+        job_ids = _checked_ids(jobs)
+        self._operations.begin_wait()
+        try:
+            lookups = [self.get_job(job_id) for job_id in job_ids]
+            return await gather_outcomes(lookups, return_exceptions=return_exceptions)
+        finally:
+            self._operations.end_wait()
 
     async def wait_for_job(
-        self, job_id: JobId, *, timeout: float | None = None, polling: Polling | None = None
+        self, job: Job | JobId, *, timeout: float | None = None, polling: Polling | None = None
     ) -> Job:
-        """Wait until the job has ended, and return it if it succeeded.
+        """Wait until a job has ended, and return it if it has succeeded.
 
-        ``timeout``, in seconds, bounds everything; ``polling`` is used instead of the session's.
-        Raises `JobFailedError`, `JobCancelledError`, `JobTimeoutError`; at once what cannot pass
-        (`JobNotFoundError`, `AuthenticationError`, …); after `Polling.outage` what could have.
+        Args:
+            job: the job or its id.
+            timeout: seconds after which `JobTimeoutError` is raised, even if a request, a token
+                callable or a rate limiter hangs.
+            polling: intervals to use instead of the session's.
+
+        Raises:
+            JobFailedError: the job has failed.
+            JobCancelledError: the job was cancelled.
+            JobTimeoutError: the timeout has passed.
+            MoltinJobsError: a poll failed with an error that is not retryable, or polls failed for
+                ``Polling.max_outage`` seconds.
         """
-        changes = self.watch_job(job_id, timeout=timeout, polling=polling)
-        async with contextlib.aclosing(changes):
-            async for job in changes:
-                last = job
-        if last.state is JobState.CANCELLED:
-            raise JobCancelledError(last)
-        if last.state is JobState.FAILED:
-            raise JobFailedError(last)
-        return last
+        return await self.watch_job(job, timeout=timeout, polling=polling).wait()
 
     @overload
     async def wait_for_jobs(
         self,
-        job_ids: Iterable[JobId],
+        jobs: Iterable[Job | JobId],
         *,
         timeout: float | None = None,
         polling: Polling | None = None,
@@ -199,7 +262,7 @@ class JobsSession:
     @overload
     async def wait_for_jobs(
         self,
-        job_ids: Iterable[JobId],
+        jobs: Iterable[Job | JobId],
         *,
         timeout: float | None = None,
         polling: Polling | None = None,
@@ -207,237 +270,221 @@ class JobsSession:
     ) -> list[Job | Exception]: ...
     async def wait_for_jobs(
         self,
-        job_ids: Iterable[JobId],
+        jobs: Iterable[Job | JobId],
         *,
         timeout: float | None = None,
         polling: Polling | None = None,
         return_exceptions: bool = False,
     ) -> list[Job] | list[Job | Exception]:
-        """Wait for many jobs at once, as `get_jobs` looks many up; each has its own ``timeout``."""
-        ids = _checked_ids(job_ids)
+        """Wait for many jobs concurrently, and return them in the order of ``jobs``.
+
+        ``timeout`` holds for each wait. See `get_jobs` for ``return_exceptions``.
+        """
+        job_ids = _checked_ids(jobs)
         _check_wait(timeout, polling)
-
-        async def wait(job_id: str) -> Job:
-            return await self.wait_for_job(job_id, timeout=timeout, polling=polling)
-
-        return await _all(wait, ids, return_exceptions)
+        self._operations.begin_wait()
+        try:
+            waits = [self.wait_for_job(one, timeout=timeout, polling=polling) for one in job_ids]
+            return await gather_outcomes(waits, return_exceptions=return_exceptions)
+        finally:
+            self._operations.end_wait()
 
     def watch_job(
-        self, job_id: JobId, *, timeout: float | None = None, polling: Polling | None = None
-    ) -> AsyncGenerator[Job]:
-        """Yield the job whenever its ``status``, as spelled, has changed, until it has ended.
+        self,
+        job: Job | JobId,
+        *,
+        timeout: float | None = None,
+        polling: Polling | None = None,
+        heartbeat: float | None = None,
+    ) -> JobWatch:
+        """Return an async iterator that yields the job at each change of ``status``.
 
-        A job that failed or was cancelled is yielded like one that succeeded. The time that the
-        consumer takes counts against ``timeout``. Raises what `wait_for_job` raises, but for
-        `JobFailedError`.
+        The last item is the terminal job, whether it has succeeded or not. Iterating raises what
+        `wait_for_job` raises, except `JobFailedError`.
+
+        Args:
+            job: the job or its id.
+            timeout: seconds from now after which `JobTimeoutError` is raised.
+            polling: intervals to use instead of the session's.
+            heartbeat: seconds after which the last seen job is yielded again.
         """
-        text = _checked_id(job_id)
+        job_id = _checked_id(job)
         _check_wait(timeout, polling)
-        return watch(
-            text, Looking(self._lookups, text), self._calls.sleep, polling or self._polling, timeout
+        if heartbeat is not None:
+            check_seconds("heartbeat", heartbeat)
+        return JobWatch(
+            job_id, self._context, polling or self._polling, timeout=timeout, heartbeat=heartbeat
         )
 
     async def create_job(
         self,
         job_type: str = "order_export",
         *,
-        filter: str | None = None,  # noqa: A002 (the service's word)
+        filter: str | None = None,  # noqa: A002 (the service's name)
     ) -> Job:
-        """Create a job; by default one that exports orders.
+        """Create a job.
 
-        ``filter``, in the service's own words, chooses the orders, for example
-        ``gt(created_at,2018-09-01):lt(created_at,2018-10-01)``. Tried again within `Retry` only
-        where the job certainly was not created (no connection, 401, 429). Where it may have been,
-        the error says so, and is not ``temporary``.
+        The request is repeated within `Retry` only if the job certainly was not created: there was
+        no connection, or the response was a 401 or 429. Otherwise the exception states that the
+        job may exist, and is not ``retryable``.
+
+        Args:
+            job_type: task of the job. The default exports orders.
+            filter: orders to export, in the service's filter syntax, for example
+                ``gt(created_at,2018-09-01):lt(created_at,2018-10-01)``.
         """
         check_text("job_type", job_type)
-        document = {"type": "job", "job_type": job_type}
-        if filter is not None:
-            check_text("filter", filter)
-            document["filter"] = filter
-        return await self._calls.retried(self._calls.creating(document), None)
+        _check_filter(filter)
+        return await self._exports.create_job(job_type, filter)
 
     async def list_jobs(self) -> list[Job]:
-        """Every job of the store that the service lists and that can be read.
+        """Return all jobs of the store.
 
-        One that cannot be read is told by a WARNING in the log. A job expires a week after its
-        creation. The service documents no paging; a list is at most 16 MiB.
+        A job that cannot be read is logged as a WARNING. Jobs expire one week after their
+        creation. The service documents no paging. The response may be up to 16 MiB.
         """
-        listing = await self._calls.retried(self._calls.ask_list, None)
-        for problem in listing.problems:
-            _log.warning("a job of the list cannot be read: %s", problem)
-        return listing.jobs
+        job_list, _ = await self._retrier.run(self._request_list)
+        for problem in job_list.problems:
+            self._status_log.log_unreadable(problem)
+        return job_list.jobs
 
-    async def get_job_file(self, job_id: JobId) -> str:
-        """The address of the file of a job that has succeeded: public, so keep it to yourself.
+    async def get_file_url(self, job: Job | JobId) -> str:
+        """Return the address of the file of a job that has succeeded.
 
-        Raises what `get_job` raises; where only the file is not there (yet), `JobNotFoundError`
-        with the job as its ``job``.
+        Anybody who has the address can download the file.
+
+        Raises:
+            JobNotFoundError: there is no such job, or the job has no file; only then
+                ``job`` is set.
+            MoltinJobsError: the request failed.
         """
-        text = _checked_id(job_id)
-        return await self._calls.retried(self._calls.asking_file(text), text)
+        return await self._exports.get_file_url(_checked_id(job))
 
     async def download(
         self,
         job: Job | JobId,
         destination: str | os.PathLike[str],
         *,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
         max_bytes: int | None = None,
+        timeout: float | None = None,
     ) -> Path:
-        """Save the file of a job as ``destination``, whole or not at all, and return its path.
+        """Save the file of a job that has succeeded, and return its path.
 
-        A file that is there is replaced once the new one is whole.
+        The destination is replaced when the file is complete. Until then, and after an exception,
+        it is unchanged. The host of the file gets no token, cookies or headers of the session.
 
-        It is on another host, which is asked without the token. ``progress(received, length)`` is
-        called as bytes come; ``length`` is ``None`` if it is not known. Raises what
-        `get_job_file` raises, `TransportError` for a file that stays cut or is larger than
-        ``max_bytes``, and ``OSError`` of the disk.
+        Args:
+            job: the job or its id.
+            destination: path of the file to write.
+            progress: called with the bytes received so far, and the length of the file or ``None``.
+            max_bytes: size of the largest file to accept, after decompression.
+            timeout: seconds after which `JobTimeoutError` is raised.
+
+        Raises:
+            JobNotFoundError: there is no such job, or the job has no file; only then
+                ``job`` is set.
+            TransportError: the file could not be received, or is larger than ``max_bytes``.
+            JobTimeoutError: the timeout has passed.
+            OSError: the file could not be written.
+            MoltinJobsError: a request failed.
         """
-        text = _checked_id(job.id if isinstance(job, Job) else job)
-        path = Path(destination)
+        job_id = _checked_id(job)
         if max_bytes is not None:
             check_count("max_bytes", max_bytes)
-        about = f"the file of job {text}"
-        ask = self._calls.asking_file(text)
-        await check(path)
-
-        async def get() -> Path:
-            address = await ask()
-            with Scope(self._scopes):
-                async with self._transport.file(address, about) as (chunks, length):
-                    await save(
-                        chunks, length, path, about=about, progress=progress, max_bytes=max_bytes
-                    )
-                return path
-            raise closed()
-
-        return await self._calls.retried(get, text)
+        _check_wait(timeout, None)
+        target = Destination(Path(destination), progress, max_bytes)
+        return await self._exports.download(job_id, target, _or_inf(timeout))
 
     async def export_orders(
         self,
-        filter: str | None = None,  # noqa: A002 (the service's word)
         *,
+        filter: str | None = None,  # noqa: A002 (the service's name)
         destination: str | os.PathLike[str] | None = None,
         timeout: float | None = None,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Job:
-        """Create a job that exports orders, wait for it, and save its file if a place is given.
+        """Create a job that exports orders, wait for it, and save its file.
 
-        ``timeout``, in seconds, bounds all of it. Returns the finished job. Raises what
-        `create_job`, `wait_for_job` and `download` raise; ``OSError`` for a place where nothing
-        can be saved, before a job is created.
+        Args:
+            filter: orders to export, see `create_job`.
+            destination: path of the file to write, or ``None`` to download nothing.
+            timeout: seconds for all of it, after which `JobTimeoutError` is raised.
+            progress: see `download`.
+
+        Raises:
+            OSError: the file cannot be written. The path is checked before the job is created.
+            MoltinJobsError: what `create_job`, `wait_for_job` and `download` raise. A note names
+                the job.
         """
+        _check_filter(filter)
         _check_wait(timeout, None)
-        if destination is not None:
-            await check(Path(destination))
-        loop = asyncio.get_running_loop()
-        deadline = math.inf if timeout is None else loop.time() + timeout
-        job: Job | None = None
+        target = None if destination is None else Destination(Path(destination), progress)
+        return await self._exports.export_orders(filter, target, _or_inf(timeout), self._polling)
 
-        async def in_time(call: Awaitable[T], undone: str, advice: str) -> T:
-            try:
-                async with asyncio.timeout_at(deadline) as scope:
-                    return await call
-            except TimeoutError:
-                if timeout is None or not scope.expired():
-                    raise
-            raise JobTimeoutError(
-                job.id if job else None,
-                timeout=timeout,
-                job=job,
-                polls=0,
-                last_error=None,
-                undone=undone,
-                advice=advice,
-            )
+    async def _fetch_job(self, job_id: str, previous: Snapshot | None, deadline: float) -> Snapshot:
+        request = endpoints.get_job(job_id)
+        response = await self._transport.send(request, deadline)
+        if previous is not None and response.body == previous.body and response.status == 200:
+            return Snapshot(previous.job, response.received_at, previous.body)
+        job = parse_job(response, request)
+        if job.state is JobState.UNKNOWN:
+            self._status_log.warn(job)
+        return Snapshot(job, response.received_at, response.body)
 
-        job = await in_time(self.create_job(filter=filter), "was not created", MAY_EXIST)
-        left = None if timeout is None else max(deadline - loop.time(), 0.001)
-        try:
-            job = await self.wait_for_job(job.id, timeout=left)
-        except JobTimeoutError as error:  # which tells of the time that was left
-            assert timeout is not None, "without a timeout no deadline passes"  # noqa: S101 (for mypy)
-            raise JobTimeoutError(
-                job.id,
-                timeout=timeout,
-                job=error.job or job,
-                polls=error.polls,
-                last_error=error.last_error,
-            ) from None
-        except Exception as error:  # it may tell of a token, say, and not of the job
-            error.add_note(f"The job of this export is {job.id}.")
-            raise
-        if destination is not None:
-            saving = self.download(job, destination, progress=progress)
-            kept = "Its file is still there: call download()."
-            try:
-                await in_time(saving, "was not saved", kept)
-            except JobTimeoutError:
-                raise
-            except Exception as error:
-                error.add_note(f"Job {job.id} has succeeded. {kept}")
-                raise
-        return job
+    async def _fetch_list(self) -> ListSnapshot:
+        job_list, body = await self._request_list()
+        now = self._operations.check().time()
+        return ListSnapshot(job_list.jobs, now, len(body), hash(body))
+
+    async def _request_list(self) -> tuple[JobList, bytes]:
+        request = endpoints.list_jobs()
+        response = await self._transport.send(request)
+        job_list = parse_job_list(response, request)
+        for job in job_list.jobs:
+            if job.state is JobState.UNKNOWN:
+                self._status_log.warn(job)
+        return job_list, response.body
 
 
 async def wait_for_job(
     session: JobsSession,
-    job_id: JobId,
+    job: Job | JobId,
     *,
     timeout: float | None = None,
     polling: Polling | None = None,
 ) -> Job:
-    """Wait until the job has ended: `JobsSession.wait_for_job` as a function."""
-    return await session.wait_for_job(job_id, timeout=timeout, polling=polling)
+    """Wait until a job has ended. The same as `JobsSession.wait_for_job`."""
+    return await session.wait_for_job(job, timeout=timeout, polling=polling)
 
 
-async def _all(
-    call: Callable[[str], Awaitable[Job]], job_ids: list[str], return_exceptions: bool
-) -> list[Any]:
-    async def settle(job_id: str) -> Job | Exception:
-        try:
-            return await call(job_id)
-        except Exception as error:
-            if not return_exceptions:
-                raise
-            return error
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(settle(job_id)) for job_id in job_ids]
-    except ExceptionGroup as failed:
-        first = failed.exceptions[0]
-    else:
-        return [task.result() for task in tasks]
-    raise first
+def _checked_id(job: object) -> str:
+    if isinstance(job, Job):
+        job = job.id
+    elif isinstance(job, uuid.UUID):
+        job = str(job)
+    if not is_job_id(job):
+        raise InvalidJobIdError(job)
+    return job
 
 
-def _poll_with(value: PollWith) -> PollWith:
-    if value not in ("id", "list", "auto"):
-        raise ConfigurationError(f"poll_with must be 'id', 'list' or 'auto', not {shown(value)}")
-    return value
+def _checked_ids(jobs: Iterable[Job | JobId]) -> list[str]:
+    if isinstance(jobs, (str, uuid.UUID, Job)):
+        raise TypeError(f"expected an iterable of jobs or ids, not {describe(jobs)}")
+    return [_checked_id(job) for job in jobs]
 
 
 def _check_wait(timeout: object, polling: object) -> None:
     if timeout is not None:
         check_seconds("timeout", timeout)
     if polling is not None:
-        instance("polling", polling, Polling)
+        check_instance("polling", polling, Polling)
 
 
-def _auth_from_env() -> str | ClientCredentials:
-    client_id = os.environ.get("EPCC_CLIENT_ID")
-    client_secret = os.environ.get("EPCC_CLIENT_SECRET")
-    token = os.environ.get("EPCC_ACCESS_TOKEN")
-    if client_id and client_secret:
-        return ClientCredentials(client_id, client_secret)
-    if token:
-        return token
-    if client_id or client_secret:
-        missing = "EPCC_CLIENT_SECRET" if client_id else "EPCC_CLIENT_ID"
-        raise ConfigurationError(f"the environment variable {missing} is not set")
-    raise ConfigurationError(
-        "no credentials in the environment: set EPCC_CLIENT_ID and EPCC_CLIENT_SECRET, or "
-        "EPCC_ACCESS_TOKEN"
-    )
+def _or_inf(timeout: float | None) -> float:
+    return math.inf if timeout is None else timeout
+
+
+def _check_filter(value: object) -> None:
+    if value is not None:
+        check_text("filter", value)

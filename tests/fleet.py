@@ -1,4 +1,4 @@
-"""One process of many that share a store's limit: waits for jobs, and tells how the waits ended."""
+"""One of several processes that share a rate limit: wait for jobs, and print the outcomes."""
 
 import asyncio
 import collections
@@ -16,10 +16,10 @@ async def main(base_url: str, redis_url: str, rate_limit: int, processes: int) -
         JobsSession("simulator-token", base_url=base_url, rate_limit=limiter) as session,
     ):
         outcomes = await session.wait_for_jobs(
-            job_ids, polling=Polling(initial=0.1, max_interval=0.1), return_exceptions=True
+            job_ids, polling=Polling(initial_interval=0.1, max_interval=0.1), return_exceptions=True
         )
     kinds = (getattr(outcome, "status", None) or repr(outcome) for outcome in outcomes)
-    print(json.dumps(collections.Counter(kinds)))  # noqa: T201 (what it is run for)
+    print(json.dumps(collections.Counter(kinds)))  # noqa: T201 (the result of the process)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,3 @@
-"""The tree of errors, what each says, and that each survives pickling and copying."""
-
 import copy
 import pickle
 import re
@@ -21,18 +19,22 @@ from moltin_jobs.errors import (
     JobNotFoundError,
     JobTimeoutError,
     MoltinJobsError,
+    NoResultsError,
     PermissionDeniedError,
     RateLimitError,
     ServerError,
+    SessionClosedError,
     TransportError,
-    one_line,
+    describe,
+    failure_of,
+    single_line,
 )
 from moltin_jobs.models import Job
 
 JOB_ID = "974c9db4-38da-4dbf-90c2-33eed5f3e77c"
 REQUEST_ID = "635da56d-75a1-43cd-b696-7ab119756b3a"
 JOB = Job(id=JOB_ID, status="failed", error="No results matched the supplied filter")
-SERVER_ERRORS: list[dict[str, Any]] = [
+ERROR_OBJECTS: list[dict[str, Any]] = [
     {
         "status": 500,
         "title": "Internal Server Error",
@@ -43,243 +45,359 @@ SERVER_ERRORS: list[dict[str, Any]] = [
 ]
 
 TREE = """
-MoltinJobsError                         .temporary
+MoltinJobsError                         .retryable .job_id
 ├── ConfigurationError(ValueError)
 ├── InvalidJobIdError(ValueError)
+├── SessionClosedError(RuntimeError)
 ├── JobFailedError                      .job .error
-│   └── JobCancelledError
-├── JobTimeoutError(TimeoutError)       .job_id .timeout .job .polls .last_error
+│   ├── JobCancelledError
+│   └── NoResultsError
+├── JobTimeoutError(TimeoutError)       .timeout .job .polls .last_error
 ├── TransportError
 ├── InvalidResponseError                .status .body
 └── APIError                            .status .errors .request_id .retry_after
     ├── AuthenticationError   401
     ├── PermissionDeniedError 403
-    ├── JobNotFoundError      404       .job_id .job
+    ├── JobNotFoundError      404       .job
     ├── RateLimitError        429
     └── ServerError           5xx
 """
 ADVICE = {
-    APIError: "The service refuses this request: it makes no sense to repeat it as it is.",
+    APIError: "The service rejects this request: change it before you send it again.",
     AuthenticationError: (
-        "Give a token that is not expired (they live one hour), or credentials that are valid "
-        "for this base_url: with a client id and secret, tokens are renewed by themselves."
+        "Pass a token that has not expired (tokens live one hour), or the client id and secret of "
+        "this base_url: the session then refreshes its token itself."
     ),
     PermissionDeniedError: (
-        "The token lacks the right: use one from a client_credentials key of this store."
+        "The token lacks permission: use one from a client_credentials key of this store."
     ),
+    JobNotFoundError: ("Check the id and the store. Jobs expire one week after their creation."),
     RateLimitError: (
-        "The session pauses by itself; if it recurs, others use the store's limit too: send less "
-        "at once (rate_limit), or ask the vendor for more."
+        "The session cools down by itself. If it happens again, other clients share the store's "
+        "limit: lower rate_limit, or ask the vendor for a higher limit."
     ),
     ServerError: (
-        "Try again later; if it stays so, report the request id to the service's support."
+        "Try again later. If it happens again, report the request id to the service's support."
     ),
 }
 
 
-def timeout_error(
-    job: Job | None = JOB, last_error: MoltinJobsError | None = None
+def make_timeout_error(
+    job: Job | None = JOB, last_error: MoltinJobsError | None = None, **options: Any
 ) -> JobTimeoutError:
-    return JobTimeoutError(JOB_ID, timeout=600.0, job=job, polls=29, last_error=last_error)
-
-
-def full_api_error(kind: type[APIError], status: int) -> APIError:
-    return kind(
-        status,
-        f"job {JOB_ID}",
-        errors=SERVER_ERRORS,
-        request_id=REQUEST_ID,
-        retry_after=2.5,
+    return JobTimeoutError(
+        JOB_ID, timeout=600.0, job=job, polls=29, last_error=last_error, **options
     )
 
 
-def not_found() -> JobNotFoundError:
-    error = JobNotFoundError(JOB_ID, errors=SERVER_ERRORS, request_id=REQUEST_ID, retry_after=2.5)
+def make_api_error(cls: type[APIError], status: int) -> APIError:
+    return cls(
+        status,
+        f"job {JOB_ID}",
+        errors=ERROR_OBJECTS,
+        request_id=REQUEST_ID,
+        retry_after=2.5,
+        job_id=JOB_ID,
+    )
+
+
+def make_not_found() -> JobNotFoundError:
+    error = make_api_error(JobNotFoundError, 404)
+    assert isinstance(error, JobNotFoundError)
     error.job = JOB
     return error
 
 
+# Functions, so that each test makes its own error while it runs.
 MAKERS: dict[str, Callable[[], MoltinJobsError]] = {
     "MoltinJobsError": lambda: MoltinJobsError("something"),
-    "ConfigurationError": lambda: ConfigurationError("rate_limit must be an int from 1, not 0"),
+    "ConfigurationError": lambda: ConfigurationError("rate_limit must be 1 or more, not 0"),
     "InvalidJobIdError": lambda: InvalidJobIdError(".."),
+    "SessionClosedError": SessionClosedError,
     "JobFailedError": lambda: JobFailedError(JOB),
     "JobCancelledError": lambda: JobCancelledError(JOB),
-    "JobTimeoutError": lambda: timeout_error(last_error=full_api_error(ServerError, 503)),
-    "TransportError": lambda: TransportError("job a", "reset", "Again.", temporary=False),
-    "InvalidResponseError": lambda: InvalidResponseError(
-        "job a", "its body is empty", status=200, body=b"x" * 300
+    "NoResultsError": lambda: NoResultsError(JOB),
+    "JobTimeoutError": lambda: make_timeout_error(last_error=make_api_error(ServerError, 503)),
+    "TransportError": lambda: TransportError(
+        "job a", "reset", "Try again.", retryable=False, job_id="a"
     ),
-    "APIError": lambda: full_api_error(APIError, 418),
-    "AuthenticationError": lambda: full_api_error(AuthenticationError, 401),
-    "PermissionDeniedError": lambda: full_api_error(PermissionDeniedError, 403),
-    "JobNotFoundError": not_found,
-    "RateLimitError": lambda: full_api_error(RateLimitError, 429),
-    "ServerError": lambda: full_api_error(ServerError, 500),
+    "InvalidResponseError": lambda: InvalidResponseError(
+        "job a", "the body is empty", status=200, body=b"x" * 300, job_id="a"
+    ),
+    "APIError": lambda: make_api_error(APIError, 418),
+    "AuthenticationError": lambda: make_api_error(AuthenticationError, 401),
+    "PermissionDeniedError": lambda: make_api_error(PermissionDeniedError, 403),
+    "JobNotFoundError": make_not_found,
+    "RateLimitError": lambda: make_api_error(RateLimitError, 429),
+    "ServerError": lambda: make_api_error(ServerError, 500),
 }
 each_error = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 
 
-def drawn(tree: str) -> dict[str, tuple[str, ...]]:
-    """Class -> its bases, as the drawing has them."""
-    found: dict[str, tuple[str, ...]] = {}
-    above: list[str] = []
+def parse_tree(tree: str) -> dict[str, tuple[tuple[str, ...], set[str]]]:
+    """Return the bases and the attributes, inherited ones included, of each class of a tree."""
+    classes: dict[str, tuple[tuple[str, ...], set[str]]] = {}
+    path: list[str] = []
     for line in tree.strip().splitlines():
         match = re.match(r"([│ ├└─]*)(\w+)(?:\((\w+)\))?", line)
         assert match is not None
-        prefix, name, second = match.groups()
-        depth = len(prefix) // 4
-        del above[depth:]
-        parent = above[-1] if above else "Exception"
-        found[name] = (parent, second) if second else (parent,)
-        above.append(name)
-    return found
+        indent, name, builtin = match.groups()
+        del path[len(indent) // 4 :]
+        parent = path[-1] if path else "Exception"
+        attributes = set(re.findall(r" \.(\w+)", line))
+        inherited = classes[parent][1] if path else set()
+        classes[name] = ((parent, builtin) if builtin else (parent,), attributes | inherited)
+        path.append(name)
+    return classes
 
 
 class TestTree:
-    def test_the_docstring_draws_it(self) -> None:
+    def test_docstring_of_module_has_tree(self) -> None:
         assert TREE in (errors.__doc__ or "")
 
-    def test_the_classes_are_as_drawn(self) -> None:
+    def test_classes_have_bases_of_tree(self) -> None:
         classes = {
-            name: tuple(base.__name__ for base in thing.__bases__)
-            for name, thing in vars(errors).items()
-            if isinstance(thing, type) and issubclass(thing, Exception)
+            name: tuple(base.__name__ for base in value.__bases__)
+            for name, value in vars(errors).items()
+            if isinstance(value, type) and issubclass(value, Exception)
         }
-        assert classes == drawn(TREE)
-        assert classes["JobCancelledError"] == ("JobFailedError",)  # the reading of it works
-        assert classes["InvalidJobIdError"] == ("MoltinJobsError", "ValueError")
+        assert classes == {name: bases for name, (bases, _) in parse_tree(TREE).items()}
+        assert classes["JobCancelledError"] == ("JobFailedError",)
+        assert classes["SessionClosedError"] == ("MoltinJobsError", "RuntimeError")
 
-    def test_each_class_of_it_is_made_here(self) -> None:
-        assert list(MAKERS) == list(drawn(TREE))
+    def test_makers_of_these_tests_cover_tree(self) -> None:
         assert {name: type(make()).__name__ for name, make in MAKERS.items()} == {
-            name: name for name in drawn(TREE)
+            name: name for name in parse_tree(TREE)
         }
 
-    def test_each_has_the_attributes_drawn(self) -> None:
-        above: list[tuple[int, list[str]]] = []
-        for line in TREE.strip().splitlines():
-            depth = len(re.match("[│ ├└─]*", line)[0]) // 4  # type: ignore[index]  # may be empty
-            del above[depth:]
-            name = re.findall(r"\w+Error", line)[0]
-            above.append((depth, re.findall(r" \.(\w+)", line)))
-            wanted = {attribute for _, attributes in above for attribute in attributes}
-            assert {a for a in wanted if hasattr(MAKERS[name](), a)} == wanted
-            assert "temporary" in wanted
+    @pytest.mark.parametrize("name", MAKERS)
+    def test_error_has_attributes_of_tree(self, name: str) -> None:
+        _, attributes = parse_tree(TREE)[name]
+        error = MAKERS[name]()
+        assert {attribute for attribute in attributes if hasattr(error, attribute)} == attributes
+        assert attributes >= {"retryable", "job_id"}
 
     @each_error
-    def test_none_is_raised_for_a_built_in_kind_but_those_drawn(
+    def test_error_is_no_other_builtin_than_tree_has(
         self, make: Callable[[], MoltinJobsError]
     ) -> None:
         error = make()
-        name = type(error).__name__
-        assert isinstance(error, ValueError) is (
-            name in {"ConfigurationError", "InvalidJobIdError"}
-        )
-        assert isinstance(error, TimeoutError) is (name == "JobTimeoutError")
+        bases, _ = parse_tree(TREE)[type(error).__name__]
+        for builtin in (ValueError, RuntimeError, TimeoutError):
+            assert isinstance(error, builtin) is (builtin.__name__ in bases)
 
 
-class TestTemporary:
+class TestRetryable:
     @pytest.mark.parametrize(
-        ("error", "temporary"),
+        ("error", "retryable"),
         [
             pytest.param(MoltinJobsError("x"), False, id="base"),
             pytest.param(ConfigurationError("x"), False, id="configuration"),
             pytest.param(InvalidJobIdError("x!"), False, id="job-id"),
+            pytest.param(SessionClosedError(), False, id="closed"),
             pytest.param(JobFailedError(JOB), False, id="failed"),
             pytest.param(JobCancelledError(JOB), False, id="cancelled"),
-            pytest.param(timeout_error(), True, id="timeout"),
+            pytest.param(NoResultsError(JOB), False, id="no-results"),
+            pytest.param(make_timeout_error(), True, id="timeout"),
             pytest.param(TransportError("a", "b", "c"), True, id="transport"),
-            pytest.param(TransportError("a", "b", "c", temporary=False), False, id="certificate"),
+            pytest.param(TransportError("a", "b", "c", retryable=False), False, id="certificate"),
             pytest.param(
-                InvalidResponseError("a", "b", status=200, body=b""), True, id="unreadable"
+                InvalidResponseError("a", "b", status=200, body=b""), True, id="invalid-response"
             ),
-            pytest.param(JobNotFoundError("a"), False, id="not-found"),
+            pytest.param(JobNotFoundError(404, "a"), False, id="not-found"),
         ],
     )
-    def test_of_each_class(self, error: MoltinJobsError, *, temporary: bool) -> None:
-        assert error.temporary is temporary
+    def test_retryable_of_class(self, error: MoltinJobsError, *, retryable: bool) -> None:
+        assert error.retryable is retryable
 
-    @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 598, 599])
-    def test_a_status_that_passes(self, status: int) -> None:
-        assert APIError(status, "a").temporary is True
+    @pytest.mark.parametrize("status", [408, 421, 425, 429, 500, 501, 502, 503, 504, 598, 599])
+    def test_retryable_of_status_that_may_change_is_true(self, status: int) -> None:
+        assert APIError(status, "a").retryable is True
 
     @pytest.mark.parametrize(
-        "status", [100, 199, 300, 400, 401, 403, 404, 407, 409, 418, 428, 430, 499, 600, 999]
+        "status",
+        [100, 199, 300, 400, 401, 403, 404, 407, 409, 418, 420, 422, 424, 426, 428, 430, 499, 600],
     )
-    def test_a_status_that_stays(self, status: int) -> None:
-        assert APIError(status, "a").temporary is False
+    def test_retryable_of_any_other_status_is_false(self, status: int) -> None:
+        assert APIError(status, "a").retryable is False
+
+
+class TestJobId:
+    @pytest.mark.parametrize(
+        ("name", "job_id"),
+        [
+            ("MoltinJobsError", None),
+            ("ConfigurationError", None),
+            ("InvalidJobIdError", None),
+            ("SessionClosedError", None),
+            ("JobFailedError", JOB_ID),
+            ("JobCancelledError", JOB_ID),
+            ("NoResultsError", JOB_ID),
+            ("JobTimeoutError", JOB_ID),
+            ("TransportError", "a"),
+            ("InvalidResponseError", "a"),
+            ("APIError", JOB_ID),
+            ("AuthenticationError", JOB_ID),
+            ("PermissionDeniedError", JOB_ID),
+            ("JobNotFoundError", JOB_ID),
+            ("RateLimitError", JOB_ID),
+            ("ServerError", JOB_ID),
+        ],
+    )
+    def test_job_id_of_error_is_that_of_its_job(self, name: str, job_id: str | None) -> None:
+        assert MAKERS[name]().job_id == job_id
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            TransportError("a", "b", "c"),
+            InvalidResponseError("a", "b", status=200),
+            APIError(500, "a"),
+            JobTimeoutError(None, timeout=1),
+        ],
+        ids=lambda error: type(error).__name__,
+    )
+    def test_job_id_of_error_without_job_is_none(self, error: MoltinJobsError) -> None:
+        assert error.job_id is None
+
+
+class TestFailureOf:
+    @pytest.mark.parametrize(
+        ("status", "error", "cls"),
+        [
+            ("pending", None, None),
+            ("success", "No results matched", None),
+            ("cancelling", None, None),
+            ("unheard-of", "why", None),
+            ("failed", None, JobFailedError),
+            ("FAILED", "why", JobFailedError),
+            ("failed", "Found no results matched by it", JobFailedError),
+            ("failed", "No results matched the supplied filter", NoResultsError),
+            ("Failed", "NO RESULTS MATCHED", NoResultsError),
+            ("cancelled", None, JobCancelledError),
+            ("canceled", "No results matched", JobCancelledError),
+        ],
+    )
+    def test_failure_of_job_depends_on_state_and_reason(
+        self, status: str, error: str | None, cls: type[JobFailedError] | None
+    ) -> None:
+        job = Job(id="a", status=status, error=error)
+        failure = failure_of(job)
+        assert type(failure) is (cls or type(None))
+        if failure is not None:
+            assert failure.job is job
+            assert failure.error == error
+
+    @pytest.mark.parametrize(
+        ("job_type", "cls"),
+        [(None, NoResultsError), ("order_export", NoResultsError), ("other", JobFailedError)],
+    )
+    def test_no_results_are_those_of_an_order_export(
+        self, job_type: str | None, cls: type[JobFailedError]
+    ) -> None:
+        job = Job(id="a", status="failed", job_type=job_type, error="No results matched")
+        assert type(failure_of(job)) is cls
 
 
 class TestMessages:
-    """Message by message, since they are what a user reads.
-
-    They are made as a test runs, not as it is collected, so that mutants are seen.
-    """
-
     @pytest.mark.parametrize(
         ("make", "message"),
         [
             pytest.param(
-                lambda: ConfigurationError("rate_limit: no"), "rate_limit: no", id="as-given"
+                lambda: ConfigurationError("rate_limit: no"), "rate_limit: no", id="as-passed"
             ),
             pytest.param(
                 lambda: InvalidJobIdError("../oauth"),
-                "'../oauth' is not a job id: give a uuid.UUID, or a str of 1 to 128 ASCII "
-                "letters, digits, '-' and '_'. Nothing was sent.",
+                "'../oauth' is not a valid job id: expected 1 to 128 ASCII letters, digits, '-' or "
+                "'_'. Nothing was sent.",
                 id="job-id",
             ),
             pytest.param(
                 lambda: InvalidJobIdError(None),
-                "None is not a job id: give a uuid.UUID, or a str of 1 to 128 ASCII "
-                "letters, digits, '-' and '_'. Nothing was sent.",
+                "None is not a valid job id: expected 1 to 128 ASCII letters, digits, '-' or "
+                "'_'. Nothing was sent.",
                 id="job-id-not-str",
             ),
             pytest.param(
-                lambda: JobFailedError(JOB),
-                f"job {JOB_ID} failed: No results matched the supplied filter. "
-                "It will not change: create a new job.",
+                SessionClosedError, "the JobsSession is closed: create a new one.", id="closed"
+            ),
+            pytest.param(
+                lambda: SessionClosedError("it was closed."), "it was closed.", id="closed-message"
+            ),
+            pytest.param(
+                lambda: JobFailedError(Job(id="a", status="failed", error="Out of memory.")),
+                "job a failed: Out of memory. Create a new job to try again.",
                 id="failed",
             ),
             pytest.param(
                 lambda: JobFailedError(Job(id="a", status="failed")),
-                "job a failed: the service gave no reason. It will not change: create a new job.",
+                "job a failed: the service gave no reason. Create a new job to try again.",
                 id="failed-without-reason",
             ),
             pytest.param(
+                lambda: JobFailedError(Job(id="a", status="failed", error=" \n")),
+                "job a failed: the service gave no reason. Create a new job to try again.",
+                id="failed-with-blank-reason",
+            ),
+            pytest.param(
                 lambda: JobCancelledError(Job(id="a", status="cancelled")),
-                "job a was cancelled. It will not change: create a new job.",
+                "job a was cancelled. Create a new job to try again.",
                 id="cancelled",
             ),
             pytest.param(
-                lambda: JobCancelledError(Job(id="a", status="cancelled", error="by Ann")),
-                "job a was cancelled: by Ann. It will not change: create a new job.",
+                lambda: JobCancelledError(Job(id="a", status="cancelled", error="by Ann.")),
+                "job a was cancelled: by Ann. Create a new job to try again.",
                 id="cancelled-with-reason",
             ),
             pytest.param(
-                lambda: timeout_error(Job(id=JOB_ID, status="started")),
-                f"job {JOB_ID} did not end within 600 s: last seen 'started' in 29 polls. "
-                "It may still be running: wait for it again, or with a longer timeout.",
+                lambda: JobCancelledError(Job(id="a", status="cancelled", error=" ")),
+                "job a was cancelled. Create a new job to try again.",
+                id="cancelled-with-blank-reason",
+            ),
+            pytest.param(
+                lambda: NoResultsError(JOB),
+                f"job {JOB_ID} failed: No results matched the supplied filter. "
+                "Create a new job with another filter.",
+                id="no-results",
+            ),
+            pytest.param(
+                lambda: make_timeout_error(Job(id=JOB_ID, status="started")),
+                f"job {JOB_ID} did not end within 600 s (last status 'started', 29 polls). "
+                "It may still be running: wait again, or use a longer timeout.",
                 id="timeout",
             ),
             pytest.param(
                 lambda: JobTimeoutError(
                     "a",
                     timeout=0.25,
-                    job=None,
                     polls=3,
                     last_error=TransportError("job a", "reset", "Try again."),
                 ),
-                "job a did not end within 0.25 s: never seen in 3 polls (last trouble: "
-                "job a: reset. Try again.). "
-                "Wait for it again, or with a longer timeout.",
+                "job a did not end within 0.25 s (3 polls, last error: job a: reset. Try again). "
+                "Wait again, or use a longer timeout.",
                 id="timeout-never-seen",
             ),
             pytest.param(
-                lambda: JobTimeoutError("a", timeout=1, job=None, polls=1, last_error=None),
-                "job a did not end within 1 s: never seen in 1 poll. "
-                "Wait for it again, or with a longer timeout.",
+                lambda: JobTimeoutError("a", timeout=1, polls=1),
+                "job a did not end within 1 s (1 poll). Wait again, or use a longer timeout.",
                 id="timeout-one-poll",
+            ),
+            pytest.param(
+                lambda: JobTimeoutError("a", timeout=1, unfinished="was not downloaded"),
+                "job a was not downloaded within 1 s. Wait again, or use a longer timeout.",
+                id="timeout-no-poll",
+            ),
+            pytest.param(
+                lambda: make_timeout_error(unfinished="was not saved", advice="Download it."),
+                f"job {JOB_ID} was not saved within 600 s (last status 'failed', 29 polls). "
+                "Download it.",
+                id="timeout-own-advice",
+            ),
+            pytest.param(
+                lambda: JobTimeoutError(None, timeout=1, unfinished="was not created"),
+                "the job of this export was not created within 1 s. "
+                "Wait again, or use a longer timeout.",
+                id="timeout-without-job",
             ),
             pytest.param(
                 lambda: TransportError("job a at api.moltin.com", "connection reset", "Try again."),
@@ -288,78 +406,64 @@ class TestMessages:
             ),
             pytest.param(
                 lambda: InvalidResponseError(
-                    "job a", "its body is empty", status=203, body=b"secret"
+                    "job a", "the body is empty", status=203, body=b"secret"
                 ),
-                "job a: the service answered 203, but its body is empty. Try again; if it stays "
-                "so, see whether base_url and every proxy on the way lead to the service.",
-                id="unreadable",
+                "job a: invalid response with status 203: the body is empty. Try again. If it "
+                "happens again, check that base_url and all proxies lead to the service.",
+                id="invalid-response",
             ),
             pytest.param(
-                lambda: ServerError(502, "job a"),
-                f"job a: the service answered 502. {ADVICE[ServerError]}",
-                id="api-bare",
-            ),
-            pytest.param(
-                lambda: full_api_error(ServerError, 500),
-                f"job {JOB_ID}: the service answered 500: Internal Server Error: There was an "
-                "internal server error, you can report with your request id. (request id "
-                f"{REQUEST_ID}). {ADVICE[ServerError]}",
-                id="api-full",
+                lambda: make_api_error(ServerError, 500),
+                f"job {JOB_ID}: the service responded with status 500: Internal Server Error: "
+                "There was an internal server error, you can report with your request id "
+                f"(request id {REQUEST_ID}). {ADVICE[ServerError]}",
+                id="api-all-details",
             ),
             pytest.param(
                 lambda: APIError(400, "job a", errors=[{"title": "Bad"}, {"title": "Other"}]),
-                f"job a: the service answered 400: Bad. {ADVICE[APIError]}",
+                f"job a: the service responded with status 400: Bad. {ADVICE[APIError]}",
                 id="api-first-title",
             ),
             pytest.param(
                 lambda: APIError(400, "job a", errors=({"detail": "Field x"},), request_id="r"),
-                f"job a: the service answered 400: Field x (request id r). {ADVICE[APIError]}",
+                "job a: the service responded with status 400: Field x (request id r). "
+                f"{ADVICE[APIError]}",
                 id="api-detail-only",
             ),
             pytest.param(
                 lambda: APIError(400, "job a", errors=[{"title": "", "detail": 7}]),
-                f"job a: the service answered 400. {ADVICE[APIError]}",
+                f"job a: the service responded with status 400. {ADVICE[APIError]}",
                 id="api-no-text",
+            ),
+            pytest.param(
+                lambda: APIError(400, "job a", errors=[{"title": " ", "detail": "Sorry."}]),
+                f"job a: the service responded with status 400: Sorry. {ADVICE[APIError]}",
+                id="api-blank-title",
             ),
             pytest.param(
                 lambda: APIError(
                     400, "job a", errors=[{"title": ["x"], "detail": None}], advice="Stop."
                 ),
-                "job a: the service answered 400. Stop.",
+                "job a: the service responded with status 400. Stop.",
                 id="api-own-advice",
             ),
-            pytest.param(
-                lambda: AuthenticationError(401, "job a"),
-                f"job a: the service answered 401. {ADVICE[AuthenticationError]}",
-                id="authentication",
-            ),
-            pytest.param(
-                lambda: PermissionDeniedError(403, "job a"),
-                f"job a: the service answered 403. {ADVICE[PermissionDeniedError]}",
-                id="permission",
-            ),
-            pytest.param(
-                lambda: RateLimitError(429, "job a"),
-                f"job a: the service answered 429. {ADVICE[RateLimitError]}",
-                id="rate-limit",
-            ),
-            pytest.param(
-                lambda: JobNotFoundError(
-                    "a", errors=[{"title": "Resource Not Found"}], request_id="r"
-                ),
-                "job a: the service answered 404: Resource Not Found (request id r). "
-                "Check the id and the store; jobs expire a week after they were created.",
-                id="not-found",
+            *(
+                pytest.param(
+                    lambda cls=cls: cls(400, "job a"),
+                    f"job a: the service responded with status 400. {advice}",
+                    id=cls.__name__,
+                )
+                for cls, advice in ADVICE.items()
             ),
         ],
     )
-    def test_it_says_what_happened_to_what_and_what_to_do(
+    def test_message_has_subject_reason_and_advice(
         self, make: Callable[[], MoltinJobsError], message: str
     ) -> None:
         assert str(make()) == message
 
     @each_error
-    def test_it_is_one_printable_line(self, make: Callable[[], MoltinJobsError]) -> None:
+    def test_message_is_one_printable_line(self, make: Callable[[], MoltinJobsError]) -> None:
         assert str(make()).isprintable()
 
     @pytest.mark.parametrize(
@@ -378,213 +482,208 @@ class TestMessages:
         "make",
         [
             pytest.param(InvalidJobIdError, id="job-id"),
-            pytest.param(lambda text: InvalidJobIdError([text]), id="job-id-in-a-list"),
-            pytest.param(
-                lambda text: JobFailedError(Job(id="a", status="failed", error=text)), id="failed"
+            pytest.param(lambda text: InvalidJobIdError([text]), id="job-id-in-list"),
+            *(
+                pytest.param(
+                    lambda text, cls=cls: cls(Job(id="a", status="failed", error=text)),
+                    id=cls.__name__,
+                )
+                for cls in (JobFailedError, JobCancelledError, NoResultsError)
             ),
+            pytest.param(lambda text: make_timeout_error(Job(id="a", status=text)), id="status"),
             pytest.param(
-                lambda text: JobCancelledError(Job(id="a", status="cancelled", error=text)),
-                id="cancelled",
+                lambda text: make_timeout_error(
+                    last_error=APIError(400, "a", errors=[{"title": text}])
+                ),
+                id="last-error",
             ),
-            pytest.param(lambda text: timeout_error(Job(id="a", status=text)), id="status"),
             pytest.param(
                 lambda text: APIError(400, "a", errors=[{"title": text, "detail": text}]),
                 id="title-and-detail",
             ),
             pytest.param(lambda text: APIError(400, "a", request_id=text), id="request-id"),
-            pytest.param(
-                lambda text: JobNotFoundError("a", errors=[{"title": text}], request_id=text),
-                id="not-found",
-            ),
         ],
     )
-    def test_hostile_text_becomes_one_bounded_printable_line(
+    def test_message_with_hostile_text_is_one_bounded_printable_line(
         self, make: Callable[[str], MoltinJobsError], hostile: str
     ) -> None:
         message = str(make(hostile))
         assert message.isprintable()
         widest = max(len(c.encode("unicode_escape")) for c in hostile)
-        assert len(message) < 2 * 501 * widest + 300
+        assert len(message) < 2 * 501 * widest + 400
 
-    def test_of_a_long_id_only_the_beginning_is_shown(self) -> None:
+    def test_message_about_long_job_id_has_only_its_beginning(self) -> None:
         assert str(InvalidJobIdError("x" * 99 + "yz")).startswith(f"'{'x' * 99}y' is not")
 
+    @pytest.mark.parametrize("job_id", [uuid.UUID(int=0), b"a", 7, object], ids=repr)
+    def test_message_about_invalid_id_of_any_type_has_its_repr(self, job_id: object) -> None:
+        assert str(InvalidJobIdError(job_id)).startswith(f"{job_id!r} is not a valid job id: ")
 
-class TestOneLine:
+
+class TestSingleLine:
     @pytest.mark.parametrize(
         ("text", "line"),
         [
             pytest.param("", "", id="empty"),
             pytest.param("No results", "No results", id="plain"),
-            pytest.param("für «Käse» 😀", "für «Käse» 😀", id="printable-stays"),
+            pytest.param("für «Käse» 😀", "für «Käse» 😀", id="printable"),
             pytest.param("  a \t\r\n b\x0b\x0cc\u2028d  ", "a b c d", id="white-space"),
             pytest.param("\x1b[31mred\x07", r"\x1b[31mred\x07", id="escape-sequences"),
             pytest.param("a\x00b\u202ec\ud800d", r"a\x00b\u202ec\ud800d", id="unprintable"),
-            pytest.param("x" * 500, "x" * 500, id="the-limit"),
+            pytest.param("x" * 500, "x" * 500, id="limit"),
             pytest.param("x" * 501, "x" * 500 + "…", id="one-more"),
             pytest.param("x" * 10_000, "x" * 500 + "…", id="long"),
             pytest.param(" " * 500 + "x", "…", id="long-space"),
         ],
     )
-    def test_it(self, text: str, line: str) -> None:
-        assert one_line(text) == line
+    def test_single_line_makes_text_printable_and_bounded(self, text: str, line: str) -> None:
+        assert single_line(text) == line
 
 
-class TestFacts:
-    def test_of_a_failed_job(self) -> None:
-        error = JobFailedError(JOB)
+class RaisingRepr:
+    def __repr__(self) -> str:
+        raise LookupError
+
+
+class TestDescribe:
+    @pytest.mark.parametrize(
+        ("value", "text"),
+        [
+            pytest.param("a", "'a'", id="str"),
+            pytest.param("x" * 101, repr("x" * 100), id="long-str"),
+            pytest.param([1, None], "[1, None]", id="list"),
+            pytest.param(["x" * 1_000], f"['{'x' * 498}…", id="long-list"),
+            pytest.param(10**5_000, "a int", id="int-beyond-limit-of-digits"),
+            pytest.param(RaisingRepr(), "a RaisingRepr", id="repr-raises"),
+        ],
+    )
+    def test_describe_returns_bounded_repr_or_type(self, value: object, text: str) -> None:
+        assert describe(value) == text
+
+
+class TestAttributes:
+    @pytest.mark.parametrize("cls", [JobFailedError, JobCancelledError, NoResultsError])
+    def test_job_failed_error_has_job_and_reason(self, cls: type[JobFailedError]) -> None:
+        error = cls(JOB)
         assert error.job is JOB
         assert error.error == "No results matched the supplied filter"
         assert JobFailedError(Job(id="a", status="failed")).error is None
 
-    def test_of_a_cancelled_job(self) -> None:
-        error = JobCancelledError(JOB)
-        assert error.job is JOB
-        assert error.error == "No results matched the supplied filter"
-
-    def test_of_a_timeout(self) -> None:
-        trouble = TransportError("a", "b", "c")
-        error = timeout_error(last_error=trouble)
+    def test_job_timeout_error_has_last_job_and_last_error(self) -> None:
+        last_error = TransportError("a", "b", "c")
+        error = make_timeout_error(last_error=last_error)
         assert vars(error) == {
             "job_id": JOB_ID,
             "timeout": 600.0,
             "job": JOB,
             "polls": 29,
-            "last_error": trouble,
+            "last_error": last_error,
         }
         assert error.errno is None
-        assert timeout_error(job=None).job is None
-        assert timeout_error().last_error is None
+        assert make_timeout_error(job=None).job is None
+        assert make_timeout_error().last_error is None
 
     @pytest.mark.parametrize("size", [0, 199, 200, 201])
-    def test_of_an_unreadable_answer(self, size: int) -> None:
+    def test_invalid_response_error_has_first_200_bytes_of_body(self, size: int) -> None:
         body = b"x" * size + b"y"
         error = InvalidResponseError("a", "b", status=206, body=body)
         assert error.status == 206
         assert error.body == body[:200]
 
-    def test_of_an_api_error(self) -> None:
-        assert vars(full_api_error(APIError, 409)) == {
+    def test_api_error_has_details_of_response(self) -> None:
+        assert vars(make_api_error(APIError, 409)) == {
             "status": 409,
-            "errors": tuple(SERVER_ERRORS),
+            "errors": tuple(ERROR_OBJECTS),
             "request_id": REQUEST_ID,
             "retry_after": 2.5,
-            "temporary": False,
+            "job_id": JOB_ID,
+            "retryable": False,
         }
 
-    def test_of_an_api_error_without_any(self) -> None:
+    def test_api_error_without_details_has_none(self) -> None:
         assert vars(APIError(503, "a")) == {
             "status": 503,
             "errors": (),
             "request_id": None,
             "retry_after": None,
-            "temporary": True,
+            "job_id": None,
+            "retryable": True,
         }
 
-    def test_of_a_job_not_found(self) -> None:
-        assert vars(not_found()) == {
-            "status": 404,
-            "errors": tuple(SERVER_ERRORS),
-            "request_id": REQUEST_ID,
-            "retry_after": 2.5,
-            "temporary": False,
-            "job_id": JOB_ID,
-            "job": JOB,
-        }
+    def test_api_error_keeps_errors_if_passed_list_changes(self) -> None:
+        objects: list[dict[str, Any]] = [{"title": "a"}]
+        error = APIError(400, "a", errors=objects)
+        objects.clear()
+        assert error.errors == ({"title": "a"},)
 
-    def test_of_a_job_not_found_without_any(self) -> None:
-        assert vars(JobNotFoundError("a")) == {
-            "status": 404,
-            "errors": (),
-            "request_id": None,
-            "retry_after": None,
-            "temporary": False,
-            "job_id": "a",
-            "job": None,
-        }
-
-    @pytest.mark.parametrize("given", [uuid.UUID(int=0), b"a", 7, object], ids=repr)
-    def test_an_id_of_any_kind_is_shown(self, given: object) -> None:
-        assert str(InvalidJobIdError(given)).startswith(f"{given!r} is not a job id: ")
+    def test_job_not_found_error_may_have_job(self) -> None:
+        assert make_not_found().job is JOB
+        assert JobNotFoundError(404, "a").job is None
 
 
-def facts(error: MoltinJobsError) -> dict[str, Any]:
-    """All there is to an error, with errors in it taken apart likewise."""
+def state_of(error: MoltinJobsError) -> dict[str, Any]:
+    """Return everything about an error, and about the errors in its attributes."""
     return {
         "type": type(error),
         "args": error.args,
         "message": str(error),
-        "temporary": error.temporary,
+        "retryable": error.retryable,
+        "job_id": error.job_id,
     } | {
-        name: facts(value) if isinstance(value, MoltinJobsError) else value
+        name: state_of(value) if isinstance(value, MoltinJobsError) else value
         for name, value in vars(error).items()
     }
 
 
-def by_pickle(protocol: int) -> Callable[[MoltinJobsError], MoltinJobsError]:
-    def again(error: MoltinJobsError) -> MoltinJobsError:
+def pickled(protocol: int) -> Callable[[MoltinJobsError], MoltinJobsError]:
+    def copy_by_pickle(error: MoltinJobsError) -> MoltinJobsError:
         found = pickle.loads(pickle.dumps(error, protocol))  # noqa: S301 (made on this line)
         assert isinstance(found, MoltinJobsError)
         return found
 
-    return again
+    return copy_by_pickle
+
+
+COPIES = [
+    *(
+        pytest.param(pickled(protocol), id=f"pickle-{protocol}")
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
+    ),
+    pytest.param(copy.copy, id="copy"),
+    pytest.param(copy.deepcopy, id="deepcopy"),
+]
 
 
 class TestCopies:
     @each_error
-    @pytest.mark.parametrize(
-        "again",
-        [
-            *(
-                pytest.param(by_pickle(protocol), id=f"pickle-{protocol}")
-                for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
-            ),
-            pytest.param(copy.copy, id="copy"),
-            pytest.param(copy.deepcopy, id="deepcopy"),
-        ],
-    )
-    def test_nothing_is_lost(
+    @pytest.mark.parametrize("make_copy", COPIES)
+    def test_copy_of_error_has_same_state(
         self,
         make: Callable[[], MoltinJobsError],
-        again: Callable[[MoltinJobsError], MoltinJobsError],
+        make_copy: Callable[[MoltinJobsError], MoltinJobsError],
     ) -> None:
         error = make()
         error.add_note("in the third batch")
-        found = again(error)
+        found = make_copy(error)
         assert found is not error
-        assert facts(found) == facts(error)
+        assert state_of(found) == state_of(error)
         assert found.__notes__ == ["in the third batch"]
 
-    def test_a_copy_has_attributes_of_its_own(self) -> None:
-        error = not_found()
-        found = copy.copy(error)
+    @pytest.mark.parametrize("make_copy", COPIES)
+    def test_copy_of_error_has_attributes_and_notes_of_its_own(
+        self, make_copy: Callable[[MoltinJobsError], MoltinJobsError]
+    ) -> None:
+        error = make_not_found()
+        error.add_note("first")
+        found = make_copy(error)
+        assert isinstance(found, JobNotFoundError)
         found.job = None
+        found.add_note("second")
         assert error.job is JOB
+        assert error.__notes__ == ["first"]
 
-    def test_a_deep_copy_shares_nothing_that_can_change(self) -> None:
-        error = full_api_error(ServerError, 500)
+    def test_deep_copy_of_error_shares_no_error_objects(self) -> None:
+        error = make_api_error(ServerError, 500)
         found = copy.deepcopy(error)
         found.errors[0]["title"] = "other"
         assert error.errors[0]["title"] == "Internal Server Error"
-
-    def test_the_list_given_may_change_later(self) -> None:
-        given: list[dict[str, Any]] = [{"title": "a"}]
-        error = APIError(400, "a", errors=given)
-        given.clear()
-        assert error.errors == ({"title": "a"},)
-
-
-def test_blank_texts_leave_no_holes_in_messages() -> None:
-    assert "the service gave no reason" in str(
-        JobFailedError(Job(id="a", status="failed", error=" "))
-    )
-    error = APIError(400, "job a", errors=[{"title": " ", "detail": "Sorry."}])
-    assert str(error).startswith("job a: the service answered 400: Sorry. The service")
-
-
-def test_a_foreign_repr_that_raises_is_lived_with() -> None:
-    class Rude:
-        def __repr__(self) -> str:
-            raise LookupError
-
-    assert str(InvalidJobIdError(Rude())).startswith("a Rude is not a job id")

@@ -1,6 +1,7 @@
-"""What an operator sees: fields in the log, aiohttp's traces, OpenTelemetry's spans."""
+"""What operators see: log records, aiohttp's traces, and OpenTelemetry's spans."""
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import aiohttp
@@ -13,25 +14,29 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from moltin_jobs import ClientCredentials, JobsSession, ServerError
-from moltin_jobs.testing.simulator import Fault, Simulator
+from moltin_jobs import ClientCredentials, JobsSession, Polling, ServerError
+from moltin_jobs.testing import Fault, Simulator
 
 pytestmark = pytest.mark.looptime
 
-FIELDS = ("job_id", "job_status", "attempt", "failures", "error", "wait")
+FIELDS = (
+    "job_id",
+    "job_kind",
+    "job_status",
+    "attempt",
+    "consecutive_failures",
+    "error",
+    "retry_in",
+)
 
 
-def fields(record: logging.LogRecord) -> dict[str, Any]:
+def fields_of(record: logging.LogRecord) -> dict[str, Any]:
     return {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
 
 
-def told(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    """The records of this library that have fields."""
-    return [one for one in caplog.records if one.name == "moltin_jobs" and fields(one)]
-
-
-def about(wait: float) -> Any:
-    return pytest.approx(wait, rel=0.2)  # the jitter
+def around(seconds: float) -> Any:
+    """Return a value that equals an interval of about ``seconds``, which has jitter."""
+    return pytest.approx(seconds, rel=0.2)
 
 
 class TestLog:
@@ -39,140 +44,203 @@ class TestLog:
     def _debug(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.DEBUG, "moltin_jobs")
 
-    async def test_a_wait(self, caplog: pytest.LogCaptureFixture) -> None:
-        async with Simulator() as simulator:
-            simulator.add_job("a", ["pending", "success"])
-            async with JobsSession(simulator.token, base_url=simulator.url) as session:
-                simulator.spoil(503, 502)
-                await session.wait_for_job("a")
-        records = told(caplog)
-        assert [fields(record) for record in records] == [
+    async def test_records_of_a_wait_have_fields(
+        self,
+        caplog: pytest.LogCaptureFixture,
+        moltin_simulator: Simulator,
+        moltin_session: JobsSession,
+    ) -> None:
+        moltin_simulator.add_job("a", ["pending", "success"])
+        moltin_simulator.add_faults(503, 502)
+        await moltin_session.wait_for_job("a")
+        records = [record for record in caplog.records if record.name == "moltin_jobs.polling"]
+        assert [fields_of(record) for record in records] == [
             {
                 "job_id": "a",
                 "attempt": 1,
-                "failures": 1,
+                "consecutive_failures": 1,
                 "error": "ServerError",
-                "wait": about(0.5),
+                "retry_in": around(0.5),
             },
             {
                 "job_id": "a",
                 "attempt": 2,
-                "failures": 2,
+                "consecutive_failures": 2,
                 "error": "ServerError",
-                "wait": about(0.6),
+                "retry_in": around(0.6),
             },
-            {"job_id": "a", "job_status": "pending", "attempt": 3, "wait": about(0.72)},
+            {"job_id": "a", "job_status": "pending", "attempt": 3, "retry_in": around(0.72)},
             {"job_id": "a", "job_status": "success", "attempt": 4},
         ]
         assert [record.levelname for record in records] == ["WARNING", "DEBUG", "DEBUG", "DEBUG"]
+        first, second, third, fourth = [record.getMessage() for record in records]
+        assert first.startswith("poll 1 failed, retrying in 0.")
+        assert " s (giving up after 300 s of failures): job a: the service responded " in first
+        assert second.startswith("poll 2 failed, retrying in 0.")
+        assert (third, fourth) == ("job a: pending (poll 3)", "job a: success (poll 4)")
 
-    async def test_a_lookup(self, caplog: pytest.LogCaptureFixture) -> None:
-        async with Simulator() as simulator:
-            simulator.add_job("a", ["success"])
-            async with JobsSession(simulator.token, base_url=simulator.url) as session:
-                simulator.spoil(503, 502)
-                await session.get_job("a")
-        first, second = map(fields, told(caplog))
-        assert (first.pop("wait"), second.pop("wait")) == (
-            pytest.approx(0.375, abs=0.126),
-            pytest.approx(0.75, abs=0.26),
-        )
-        assert [first, second] == [{"job_id": "a", "attempt": n} for n in (1, 2)]
+    async def test_last_record_of_a_wait_that_gives_up_has_no_retry(
+        self,
+        caplog: pytest.LogCaptureFixture,
+        moltin_simulator: Simulator,
+        moltin_session: JobsSession,
+    ) -> None:
+        moltin_simulator.add_faults(503, repeat=True)
+        with pytest.raises(ServerError):
+            await moltin_session.wait_for_job("a", polling=Polling(max_outage=0.1))
+        records = [record for record in caplog.records if record.name == "moltin_jobs.polling"]
+        assert ["retry_in" in fields_of(record) for record in records] == [True, True, False]
+        assert records[-1].getMessage().startswith("poll 3 failed, giving up: job a: ")
 
-    async def test_each_request(self, caplog: pytest.LogCaptureFixture) -> None:
-        async with Simulator() as simulator:
-            simulator.add_job("a", ["success"])
-            auth = ClientCredentials(simulator.client_id, simulator.client_secret)
-            async with JobsSession(auth, base_url=simulator.url) as session:
-                await session.get_job("a")
-        assert [record.message for record in caplog.records if record.name == "moltin_jobs"] == [
-            f"POST {simulator.url}/oauth/access_token: 200",
-            f"GET {simulator.url}/v2/jobs/a: 200",
+    async def test_records_of_retries_have_fields(
+        self,
+        caplog: pytest.LogCaptureFixture,
+        moltin_simulator: Simulator,
+        moltin_session: JobsSession,
+    ) -> None:
+        moltin_simulator.add_job("a", ["success"])
+        moltin_simulator.add_faults(503, 502)
+        await moltin_session.get_job("a")
+        records = [record for record in caplog.records if record.name == "moltin_jobs.polling"]
+        common = {"job_id": "a", "error": "ServerError"}
+        assert [fields_of(record) for record in records] == [
+            {**common, "attempt": 1, "retry_in": pytest.approx(0.375, abs=0.126)},
+            {**common, "attempt": 2, "retry_in": pytest.approx(0.75, abs=0.26)},
+        ]
+        assert [record.levelname for record in records] == ["WARNING"] * 2
+        assert records[0].getMessage().startswith("attempt 1 failed, retrying in 0.")
+
+    async def test_each_response_is_logged_with_its_job(
+        self, caplog: pytest.LogCaptureFixture, moltin_simulator: Simulator
+    ) -> None:
+        moltin_simulator.add_job("a", ["success"])
+        auth = ClientCredentials(moltin_simulator.client_id, moltin_simulator.client_secret)
+        async with JobsSession(auth, base_url=moltin_simulator.url) as session:
+            await session.get_job("a")
+        records = [record for record in caplog.records if record.name == "moltin_jobs.http"]
+        assert [(record.getMessage(), fields_of(record)) for record in records] == [
+            (f"POST {moltin_simulator.url}/oauth/access_token: 200", {}),
+            (f"GET {moltin_simulator.url}/v2/jobs/a: 200", {"job_id": "a"}),
         ]
 
-    async def test_a_pause(self, caplog: pytest.LogCaptureFixture) -> None:
-        async with Simulator() as simulator:
-            simulator.add_job("a", ["success"])
-            async with JobsSession(simulator.token, base_url=simulator.url) as session:
-                simulator.spoil(Fault(429, {"Retry-After": "7"}))
-                await session.get_job("a")
-        (pause,) = [record for record in caplog.records if "rate limit met" in record.message]
-        assert fields(pause) == {"wait": pytest.approx(7.7, abs=0.71)}
+    async def test_cooldown_is_logged_with_its_length(
+        self,
+        caplog: pytest.LogCaptureFixture,
+        moltin_simulator: Simulator,
+        moltin_session: JobsSession,
+    ) -> None:
+        moltin_simulator.add_job("a", ["success"])
+        moltin_simulator.add_faults(Fault(429, {"Retry-After": "7"}))
+        await moltin_session.get_job("a")
+        (record,) = [record for record in caplog.records if "rate limit" in record.getMessage()]
+        assert record.name == "moltin_jobs.http"
+        assert fields_of(record) == {"retry_in": pytest.approx(7.7, abs=0.71)}
+
+    async def test_fallback_of_polling_by_list_is_logged(
+        self, caplog: pytest.LogCaptureFixture, moltin_simulator: Simulator
+    ) -> None:
+        moltin_simulator.add_job("a", ["pending", "success"])
+        moltin_simulator.add_faults(403, path="/v2/jobs")
+        async with JobsSession(
+            moltin_simulator.token, base_url=moltin_simulator.url, poll_by="list"
+        ) as session:
+            await session.wait_for_job("a")
+        messages = [record.getMessage() for record in caplog.records if record.levelname == "INFO"]
+        assert len(messages) == 1
+        assert messages[0].startswith("polling by id for 30 s: the list failed: ")
+
+    async def test_nothing_is_logged_by_default_when_all_goes_well(
+        self,
+        caplog: pytest.LogCaptureFixture,
+        moltin_simulator: Simulator,
+        moltin_session: JobsSession,
+    ) -> None:
+        caplog.set_level(logging.INFO, "moltin_jobs")
+        moltin_simulator.add_job("a", ["pending", "success"])
+        await moltin_session.wait_for_job("a")
+        assert caplog.records == []
 
 
-async def test_the_request_id_of_the_service() -> None:
-    async with Simulator() as simulator:
-        async with JobsSession(simulator.token, base_url=simulator.url) as session:
-            simulator.spoil(*[Fault(500, {"X-Request-Id": "abc-1"}, b"")] * 4, job_id="a")
-            with pytest.raises(ServerError, match=r"\(request id abc-1\)") as of_a_header:
-                await session.get_job("a")
-            simulator.spoil(*[500] * 4, job_id="b")
-            with pytest.raises(ServerError) as of_a_body:
-                await session.get_job("b")
-    assert of_a_header.value.request_id == "abc-1"
-    assert of_a_body.value.request_id == of_a_body.value.errors[0]["request_id"]
+async def test_request_id_of_the_service_is_found_in_header_and_body(
+    moltin_simulator: Simulator, moltin_session: JobsSession
+) -> None:
+    moltin_simulator.add_faults(*[Fault(500, {"X-Request-Id": "abc-1"}, b"")] * 4, job_id="a")
+    with pytest.raises(ServerError, match=r"\(request id abc-1\)") as from_header:
+        await moltin_session.get_job("a")
+    moltin_simulator.add_faults(*[500] * 4, job_id="b")
+    with pytest.raises(ServerError) as from_body:
+        await moltin_session.get_job("b")
+    assert from_header.value.request_id == "abc-1"
+    assert from_body.value.request_id == from_body.value.errors[0]["request_id"]
 
 
-class TestTraces:
-    async def test_of_a_session_of_the_callers(self) -> None:
-        ended: list[tuple[str, int]] = []
+async def test_traces_of_http_session_see_each_request(moltin_simulator: Simulator) -> None:
+    ended: list[tuple[str, int]] = []
 
-        async def end(_session: object, _context: object, request: Any) -> None:
-            ended.append((request.url.path, request.response.status))
+    async def on_request_end(_session: object, _context: object, request: Any) -> None:
+        ended.append((request.url.path, request.response.status))
 
-        trace = aiohttp.TraceConfig()
-        trace.on_request_end.append(end)
-        async with Simulator() as simulator, aiohttp.ClientSession(trace_configs=[trace]) as http:
-            simulator.add_job("a", ["pending", "success"])
-            credentials = ClientCredentials(simulator.client_id, simulator.client_secret)
-            async with JobsSession(credentials, base_url=simulator.url, http=http) as session:
-                await session.wait_for_job("a")
-        assert ended == [("/oauth/access_token", 200), *[("/v2/jobs/a", 200)] * 2]
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(on_request_end)
+    moltin_simulator.add_job("a", ["pending", "success"])
+    auth = ClientCredentials(moltin_simulator.client_id, moltin_simulator.client_secret)
+    async with (
+        aiohttp.ClientSession(trace_configs=[trace]) as http_session,
+        JobsSession(auth, base_url=moltin_simulator.url, http_session=http_session) as session,
+    ):
+        await session.wait_for_job("a")
+    assert ended == [("/oauth/access_token", 200), *[("/v2/jobs/a", 200)] * 2]
 
 
 class TestOpenTelemetry:
     @pytest.fixture
-    def spans(self) -> InMemorySpanExporter:
+    def exporter(self) -> InMemorySpanExporter:
         return InMemorySpanExporter()
 
     @pytest.fixture
-    def provider(self, spans: InMemorySpanExporter) -> TracerProvider:
+    def provider(self, exporter: InMemorySpanExporter) -> TracerProvider:
         provider = TracerProvider()
-        provider.add_span_processor(SimpleSpanProcessor(spans))
+        provider.add_span_processor(SimpleSpanProcessor(exporter))
         return provider
 
-    @staticmethod
-    def told(spans: tuple[ReadableSpan, ...], simulator: Simulator) -> list[tuple[Any, Any]]:
-        assert simulator.token not in str([span.to_json() for span in spans])
-        found = []
-        for span in spans:
-            facts = dict(span.attributes or {})
-            found.append((facts["http.url"], facts["http.status_code"]))
-        return found
+    @pytest.fixture
+    def _instrumented(self, provider: TracerProvider) -> Iterator[None]:
+        AioHttpClientInstrumentor().instrument(tracer_provider=provider)
+        yield
+        AioHttpClientInstrumentor().uninstrument()
 
-    async def test_by_a_trace_config(
-        self, spans: InMemorySpanExporter, provider: TracerProvider
+    @staticmethod
+    def responses(spans: tuple[ReadableSpan, ...]) -> list[tuple[Any, Any]]:
+        attributes = [dict(span.attributes or {}) for span in spans]
+        return [(found["http.url"], found["http.status_code"]) for found in attributes]
+
+    async def test_trace_config_makes_a_span_for_each_attempt(
+        self, exporter: InMemorySpanExporter, provider: TracerProvider, moltin_simulator: Simulator
     ) -> None:
         trace = create_trace_config(tracer_provider=provider)
-        async with Simulator() as simulator, aiohttp.ClientSession(trace_configs=[trace]) as http:
-            simulator.add_job("a", ["pending", "success"])
-            simulator.spoil(503)
-            async with JobsSession(simulator.token, base_url=simulator.url, http=http) as session:
-                await session.wait_for_job("a")
-        url = f"{simulator.url}/v2/jobs/a"
-        told = self.told(spans.get_finished_spans(), simulator)
-        assert told == [(url, 503), (url, 200), (url, 200)]
+        moltin_simulator.add_job("a", ["pending", "success"])
+        moltin_simulator.add_faults(503)
+        async with (
+            aiohttp.ClientSession(trace_configs=[trace]) as http_session,
+            JobsSession(
+                moltin_simulator.token, base_url=moltin_simulator.url, http_session=http_session
+            ) as session,
+        ):
+            await session.wait_for_job("a")
+        spans = exporter.get_finished_spans()
+        url = f"{moltin_simulator.url}/v2/jobs/a"
+        assert self.responses(spans) == [(url, 503), (url, 200), (url, 200)]
+        assert moltin_simulator.token not in str([span.to_json() for span in spans])
 
-    async def test_by_the_instrumentor(
-        self, spans: InMemorySpanExporter, provider: TracerProvider
+    @pytest.mark.usefixtures("_instrumented")
+    async def test_instrumentor_makes_a_span_for_each_attempt(
+        self,
+        exporter: InMemorySpanExporter,
+        moltin_simulator: Simulator,
+        moltin_session: JobsSession,
     ) -> None:
-        AioHttpClientInstrumentor().instrument(tracer_provider=provider)
-        try:
-            async with Simulator() as simulator:
-                simulator.add_job("a", ["success"])
-                async with JobsSession(simulator.token, base_url=simulator.url) as session:
-                    await session.get_job("a")
-        finally:
-            AioHttpClientInstrumentor().uninstrument()
-        told = self.told(spans.get_finished_spans(), simulator)
-        assert told == [(f"{simulator.url}/v2/jobs/a", 200)]
+        moltin_simulator.add_job("a", ["success"])
+        await moltin_session.get_job("a")
+        spans = exporter.get_finished_spans()
+        assert self.responses(spans) == [(f"{moltin_simulator.url}/v2/jobs/a", 200)]
+        assert moltin_simulator.token not in str([span.to_json() for span in spans])

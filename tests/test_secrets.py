@@ -1,4 +1,7 @@
-"""Neither the token nor the client secret is found in anything that a fault leaves behind."""
+"""Tokens and client secrets are in nothing that a failed request leaves behind.
+
+Examined are messages, reprs, attributes, pickles, tracebacks with locals, logs and warnings.
+"""
 
 import asyncio
 import contextlib
@@ -18,193 +21,236 @@ import pytest
 import moltin_jobs
 from moltin_jobs import (
     ClientCredentials,
-    Job,
+    ConfigurationError,
+    InvalidJobIdError,
     JobsSession,
-    JobTimeoutError,
     MoltinJobsError,
-    Retry,
+    SessionClosedError,
 )
-from tests.http.test_faults import FAULTS, TOKEN_FAULTS, raw
-from tests.raw_server import RawServer, Script, hang, http, job, send
+from tests.http.test_faults import FAULTS, TOKEN_FAULTS
+from tests.raw_server import RawServer, Script, hang, job, respond, send
+from tests.sessions import ONCE, lookup_error
 
 pytestmark = pytest.mark.looptime
 
-OURS = str(Path(moltin_jobs.__file__).parent)
+PACKAGE = str(Path(moltin_jobs.__file__).parent)
 SECRET = "5ecret-0f-the-client"
 TOKEN = "t0ken-that-was-issued"
-ONCE = Retry(max_tries=1)
+CREDENTIALS = ClientCredentials("the-client", SECRET)
+ISSUED = respond(json.dumps({"access_token": TOKEN}).encode())
 ECHOES: dict[str, Script] = {
-    "401 that repeats the token": send(
-        http(json.dumps({"errors": [{"title": TOKEN}]}).encode(), status="401 No")
+    "401 with the token": respond(
+        json.dumps({"errors": [{"title": TOKEN}]}).encode(), "401 Unauthorized"
     ),
-    "500 that repeats the token": send(
-        http(
-            json.dumps({"title": "x", "detail": f"Bearer {TOKEN}", "request_id": TOKEN}).encode(),
-            status="500 No",
-        )
+    "500 with the token": respond(
+        json.dumps({"title": "x", "detail": f"Bearer {TOKEN}", "request_id": TOKEN}).encode(),
+        "500 Failure",
     ),
-    "redirect that repeats the token": send(
-        http(status="302 No", headers=f"Location: https://evil.example/?t={TOKEN}\r\n")
+    "redirect with the token": respond(
+        status="302 Found", headers=f"Location: https://evil.example/?t={TOKEN}\r\n"
     ),
-    "header that repeats the token": send(
-        http(status="500 No", headers=f"X-Request-Id: {TOKEN}\r\n")
+    "request id with the token": respond(
+        status="500 Failure", headers=f"X-Request-Id: {TOKEN}\r\n"
     ),
-    "body that repeats the token": raw(b"<html>" + TOKEN.encode()),
-    "garbage that repeats the token": send(f"{TOKEN} {TOKEN} {TOKEN}\r\n\r\n".encode()),
+    "body with the token": respond(b"<html>" + TOKEN.encode()),
+    "reason phrase with the token": respond(status=f"1000 {TOKEN}"),
+    "garbage with the token": send(f"{TOKEN} {TOKEN} {TOKEN}\r\n\r\n".encode()),
 }
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, and all that hangs on it."""
+    """Yield the error, its causes and its contexts."""
     if error is not None:
         yield error
         yield from chain(error.__cause__)
         yield from chain(error.__context__)
 
 
-def locals_of_ours(trace: TracebackType | None) -> Iterator[str]:
+def locals_of_package(trace: TracebackType | None) -> Iterator[str]:
+    """Yield the locals of the package's frames, and the attributes of their values."""
     while trace is not None:
         frame = trace.tb_frame
-        if frame.f_code.co_filename.startswith(OURS):
+        if frame.f_code.co_filename.startswith(PACKAGE):
             for name, value in frame.f_locals.items():
                 yield f"{name}={value!r} {getattr(value, '__dict__', '')!r}"
         trace = trace.tb_next
 
 
-def left_behind_by(error: MoltinJobsError) -> Iterator[str]:
+def texts_of(error: BaseException) -> Iterator[str]:
+    """Yield everything that may be printed, logged or sent elsewhere because of ``error``."""
     for link in chain(error):
         yield repr(link)
         yield str(link)
         yield repr(vars(link))
-        yield from locals_of_ours(link.__traceback__)
+        yield from locals_of_package(link.__traceback__)
     yield "".join(traceback.format_exception(error))
-    yield "".join(traceback.TracebackException.from_exception(error, capture_locals=False).format())
+    with_locals = traceback.TracebackException.from_exception(error, capture_locals=True)
+    for frame in with_locals.stack:
+        if frame.filename != __file__:
+            yield repr(frame.locals)
     yield repr(pickle.dumps(error))
 
 
 @contextlib.contextmanager
-def everything_recorded(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
+def recorded_texts(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
+    """Collect texts, those of logs and warnings included."""
     caplog.set_level(logging.DEBUG)
-    kept: list[str] = []
-    with warnings.catch_warnings(record=True) as warned:
-        yield kept
-    kept += [str(warning) for warning in warned]
-    kept += [f"{record.getMessage()} {vars(record)}" for record in caplog.records]
+    texts: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        yield texts
+    texts += [str(warning) for warning in caught]
+    texts += [f"{record.getMessage()} {vars(record)}" for record in caplog.records]
+
+
+async def fail(session: JobsSession, texts: list[str]) -> None:
+    """Make two calls on ``session``, and collect what their exceptions leave behind."""
+    for call in (session.get_job("a"), session.wait_for_job("a", timeout=30)):
+        try:
+            await call
+        except MoltinJobsError as error:
+            texts.extend(texts_of(error))
+        texts.append(f"{session!r} {vars(session)!r} {session.stats()!r}")
 
 
 @pytest.mark.parametrize("name", [*FAULTS, *ECHOES])
-async def test_nothing_of_the_token(name: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_failed_request_leaves_nothing_of_the_token(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
     script = ECHOES[name] if name in ECHOES else FAULTS[name][0]
-    with everything_recorded(caplog) as kept:
-        async with RawServer([script, script, *[hang] * 9]) as server:
-            session = JobsSession(TOKEN, base_url=server.url, retry=ONCE)
-            kept.append(f"{session!r} {vars(session)!r} {vars(session._transport)!r}")
-            async with session:
-                try:
-                    await session.get_job("a")
-                except MoltinJobsError as error:
-                    kept.extend(left_behind_by(error))
-                try:
-                    await session.wait_for_job("a", timeout=30)
-                except MoltinJobsError as error:
-                    kept.extend(left_behind_by(error))
-            assert TOKEN.encode() in b"".join(server.requests)
-    assert kept
-    assert [text for text in kept if TOKEN in text] == []
+    with recorded_texts(caplog) as texts:
+        async with (
+            RawServer([script, script, *[hang] * 9]) as server,
+            JobsSession(TOKEN, base_url=server.url, retry=ONCE) as session,
+        ):
+            await fail(session, texts)
+        assert TOKEN.encode() in b"".join(server.requests)
+    assert texts
+    assert [text for text in texts if TOKEN in text] == []
 
 
 @pytest.mark.parametrize("name", TOKEN_FAULTS)
-async def test_nothing_of_the_client_secret(name: str, caplog: pytest.LogCaptureFixture) -> None:
-    auth = ClientCredentials("the-client", SECRET)
-    good = raw(json.dumps({"access_token": TOKEN}).encode())
-    with everything_recorded(caplog) as kept:
-        async with RawServer([TOKEN_FAULTS[name][0], good, *[hang] * 9]) as server:
-            session = JobsSession(auth, base_url=server.url, retry=ONCE)
-            kept.append(f"{auth!r} {session!r} {vars(session)!r} {vars(session._transport)!r}")
-            async with session:
-                for _ in range(2):
-                    try:
-                        await session.wait_for_job("a", timeout=30)
-                    except MoltinJobsError as error:
-                        kept.extend(left_behind_by(error))
-            kept.append(repr(vars(session._transport._tokens)))
-    assert [text for text in kept if TOKEN in text or SECRET in text] == []
+async def test_failed_token_request_leaves_nothing_of_the_secrets(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    scripts = [TOKEN_FAULTS[name][0], ISSUED, *[hang] * 9]
+    with recorded_texts(caplog) as texts:
+        async with (
+            RawServer(scripts) as server,
+            JobsSession(CREDENTIALS, base_url=server.url, retry=ONCE) as session,
+        ):
+            texts.append(repr(CREDENTIALS))
+            await fail(session, texts)
+        assert SECRET.encode() in b"".join(server.bodies)
+    assert [text for text in texts if TOKEN in text or SECRET in text] == []
 
 
-def _identity(error: MoltinJobsError) -> MoltinJobsError:
+@pytest.mark.parametrize("name", ["401", "500", "no response", "no token"])
+async def test_failed_refresh_leaves_nothing_of_the_rejected_token(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    fault = {**TOKEN_FAULTS, "401": TOKEN_FAULTS["401 that repeats the secret"]}[name][0]
+    scripts = [ISSUED, ECHOES["401 with the token"], fault, *[hang] * 9]
+    with recorded_texts(caplog) as texts:
+        async with (
+            RawServer(scripts) as server,
+            JobsSession(CREDENTIALS, base_url=server.url, retry=ONCE) as session,
+        ):
+            await fail(session, texts)
+        assert len(server.requests) >= 3
+    assert [text for text in texts if TOKEN in text or SECRET in text] == []
+
+
+async def test_invalid_result_of_auth_callable_is_nowhere(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def token() -> str:
+        return f"Bearer {TOKEN}"
+
+    with recorded_texts(caplog) as texts:
+        async with JobsSession(token, base_url="http://127.0.0.1:9") as session:
+            try:
+                await session.get_job("a")
+            except ConfigurationError as error:
+                texts.extend(texts_of(error))
+    assert len(texts) > 10
+    assert [text for text in texts if TOKEN in text] == []
+
+
+async def test_asyncios_report_of_a_forgotten_error_hides_the_token(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with (
+        RawServer([ECHOES["500 with the token"]]) as server,
+        JobsSession(TOKEN, base_url=server.url, retry=ONCE) as session,
+    ):
+        task = asyncio.create_task(session.get_job("a"))
+        await asyncio.wait([task])
+        del task
+        await asyncio.sleep(0)
+    (report,) = [record for record in caplog.records if record.name == "asyncio"]
+    assert "never retrieved" in report.getMessage()
+    assert TOKEN not in f"{report.getMessage()} {report.exc_text} {vars(report)}"
+
+
+def identity(error: MoltinJobsError) -> MoltinJobsError:
     return error
 
 
-async def errors_as_raised() -> list[MoltinJobsError]:
-    """One of each kind, out of a real session."""
-    scripts = {type_.__name__: script for script, type_ in FAULTS.values() if type_ is not None}
-    found: list[MoltinJobsError] = []
+async def wait_error(*scripts: Script, timeout: float | None = None) -> MoltinJobsError:
+    async with (
+        RawServer(scripts) as server,
+        JobsSession(TOKEN, base_url=server.url) as session,
+    ):
+        with pytest.raises(MoltinJobsError) as caught:
+            await session.wait_for_job("a", timeout=timeout)
+    return caught.value
 
-    async def collect(script: Script, call: str, *arguments: str) -> None:
-        async with RawServer([script] * 3) as server:
-            async with JobsSession(TOKEN, base_url=server.url, retry=ONCE) as session:
-                try:
-                    await getattr(session, call)(*arguments)
-                except MoltinJobsError as error:
-                    found.append(error)
 
+async def raise_each_error() -> list[MoltinJobsError]:
+    """Return at least one exception of each class, as sessions raise them."""
+    scripts = {expected: script for script, expected in FAULTS.values() if expected is not None}
+    errors = []
     for script in scripts.values():
-        await collect(script, "get_job", "a")
-    for status in ("failed", "cancelled"):
-        await collect(raw(job(status, error="why")), "wait_for_job", "a")
-    await collect(hang, "get_job", "..")
-    try:
+        async with RawServer([script] * 2) as server:
+            errors.append(await lookup_error(server.url))
+    errors.append(await wait_error(respond(job("failed", error="out of space"))))
+    errors.append(await wait_error(respond(job("failed", error="no results matched"))))
+    errors.append(await wait_error(respond(job("cancelled"))))
+    errors.append(await wait_error(respond(job()), hang, timeout=25))
+    with pytest.raises(ConfigurationError) as invalid_setting:
         JobsSession(TOKEN, rate_limit=0)
-    except MoltinJobsError as error:
-        found.append(error)
-    async with RawServer([raw(job()), hang]) as server:
-        async with JobsSession(TOKEN, base_url=server.url) as session:
-            try:
-                await session.wait_for_job("a", timeout=25)
-            except JobTimeoutError as error:
-                found.append(error)
-    return found
+    async with JobsSession(TOKEN) as session:
+        with pytest.raises(InvalidJobIdError) as invalid_id:
+            await session.get_job("..")
+    with pytest.raises(SessionClosedError) as closed:
+        await session.get_job("a")
+    return [*errors, invalid_setting.value, invalid_id.value, closed.value]
 
 
-async def test_every_error_travels() -> None:
-    errors = await errors_as_raised()
+async def test_each_raised_error_is_the_same_after_pickling_and_copying() -> None:
+    errors = await raise_each_error()
     raised = {type(error).__name__ for error in errors}
     defined = {name for name in moltin_jobs.__all__ if name.endswith("Error")}
     assert defined - raised == {"MoltinJobsError"}
     with ProcessPoolExecutor(1) as pool:
-        elsewhere = list(pool.map(_identity, errors))
-    for number, error in enumerate(errors):
+        from_process = list(pool.map(identity, errors))
+    for error, returned in zip(errors, from_process, strict=True):
+        attributes = {name: str(value) for name, value in vars(error).items()}
         error.add_note("a note")
-        copies = [pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)]  # noqa: S301 (our own)
-        for other in [*copies, elsewhere[number]]:
-            assert type(other) is type(error)
-            assert str(other) == str(error)
-            told = {key: str(value) for key, value in vars(other).items() if key != "__notes__"}
-            assert told == {k: str(v) for k, v in vars(error).items() if k != "__notes__"}
-        assert copies[0].__notes__ == ["a note"]
+        copies = [pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)]  # noqa: S301 (made here)
+        for other in [*copies, returned]:
+            assert (type(other), str(other)) == (type(error), str(error))
+            assert attributes == {
+                name: str(value) for name, value in vars(other).items() if name != "__notes__"
+            }
+        assert [other.__notes__ for other in copies] == [["a note"]] * 3
+
+
+async def test_raised_errors_can_be_caught_as_a_group() -> None:
+    errors = await raise_each_error()
     caught: list[BaseException] = []
     try:
-        raise ExceptionGroup("all of them", errors)
+        raise ExceptionGroup("all", errors)
     except* MoltinJobsError as group:
         caught += group.exceptions
     assert caught == errors
-
-
-async def test_settings_travel() -> None:
-    auth = ClientCredentials("the-client", SECRET)
-    assert pickle.loads(pickle.dumps(auth)) == auth  # noqa: S301 (our own)
-    assert pickle.loads(pickle.dumps(ONCE)) == ONCE  # noqa: S301 (our own)
-    finished = Job(id="a", status="success")
-    assert pickle.loads(pickle.dumps(finished)) == finished  # noqa: S301 (our own)
-
-
-async def test_asyncios_own_report_of_a_forgotten_error(caplog: pytest.LogCaptureFixture) -> None:
-    async with RawServer([ECHOES["500 that repeats the token"]]) as server:
-        async with JobsSession(TOKEN, base_url=server.url, retry=ONCE) as session:
-            task = asyncio.create_task(session.get_job("a"))
-            await asyncio.wait([task])
-            del task
-            await asyncio.sleep(0)
-    reports = [record for record in caplog.records if record.name == "asyncio"]
-    assert "never retrieved" in reports[0].getMessage()
-    assert TOKEN not in f"{reports[0].getMessage()} {reports[0].exc_text} {vars(reports[0])}"

@@ -1,17 +1,21 @@
-"""The session against the simulator, over real sockets, in virtual time."""
+"""Sessions against the simulator, over real sockets and in virtual time."""
 
 import asyncio
-import importlib.metadata
+import inspect
 import itertools
+import typing
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import aiohttp
+import attrs
 import pytest
 
 from moltin_jobs import (
-    AuthenticationError,
+    APIError,
     ClientCredentials,
     ConfigurationError,
     InvalidJobIdError,
@@ -22,166 +26,251 @@ from moltin_jobs import (
     JobsSession,
     JobState,
     JobTimeoutError,
+    MoltinJobsError,
+    NoResultsError,
     Polling,
     RateLimitError,
     Retry,
     ServerError,
+    SessionClosedError,
+    SessionOptions,
+    SessionStats,
     TransportError,
     wait_for_job,
 )
 from moltin_jobs.testing.simulator import Fault, Simulator
-from tests.raw_server import RawServer, http, job, send
+from tests.file_host import names_in
+from tests.raw_server import job as job_body
+from tests.sessions import assert_idle
 
 pytestmark = pytest.mark.looptime
 
 DOCUMENTED_ID = "974c9db4-38da-4dbf-90c2-33eed5f3e77c"
 DOCUMENTED_ERROR = "No results matched the supplied filter"
-EXACT = Polling(initial=1, factor=2, jitter=0)
-TOKEN = "simulator-token"
+IDLE = SessionStats(
+    waits=0,
+    requests_in_flight=0,
+    requests_queued=0,
+    slots_held=0,
+    tasks=0,
+    connections=0,
+    requests=0,
+    polls=0,
+    failed_polls=0,
+    cooldowns=0,
+)
+
+Call = Callable[[JobsSession, Any, Path], Awaitable[Any]]
+JOB_CALLS: dict[str, Call] = {
+    "get_job": lambda session, job, _: session.get_job(job),
+    "get_jobs": lambda session, job, _: session.get_jobs([job]),
+    "wait_for_job": lambda session, job, _: session.wait_for_job(job),
+    "wait_for_jobs": lambda session, job, _: session.wait_for_jobs([job]),
+    "the function wait_for_job": lambda session, job, _: wait_for_job(session, job),
+    "watch_job": lambda session, job, _: anext(session.watch_job(job)),
+    "get_file_url": lambda session, job, _: session.get_file_url(job),
+    "download": lambda session, job, folder: session.download(job, folder / "orders.csv"),
+}
+OTHER_CALLS: dict[str, Call] = {
+    "list_jobs": lambda session, *_: session.list_jobs(),
+    "create_job": lambda session, *_: session.create_job(),
+    "export_orders": lambda session, *_: session.export_orders(),
+}
+CALLS = JOB_CALLS | OTHER_CALLS
+OPENING: dict[str, Call] = {"async with": lambda session, *_: session.__aenter__()}
 
 
-def session_on(simulator: Simulator, auth: Any = TOKEN, **settings: Any) -> JobsSession:
-    return JobsSession(auth, base_url=simulator.url, **settings)
+def session_with(simulator: Simulator, **options: Any) -> JobsSession:
+    return JobsSession(**{"auth": simulator.token, "base_url": simulator.url} | options)
 
 
-def credentials(simulator: Simulator) -> ClientCredentials:
-    return ClientCredentials(simulator.client_id, simulator.client_secret)
+def loop_time() -> float:
+    return asyncio.get_running_loop().time()
 
 
-class TestLookup:
-    async def test_a_job_is_fetched_whole(self) -> None:
-        async with Simulator() as simulator, session_on(simulator) as session:
-            simulator.add_job(DOCUMENTED_ID, ["failed"], error=DOCUMENTED_ERROR)
-            job = await session.get_job(uuid.UUID(DOCUMENTED_ID))
+class TestGetJob:
+    async def test_lookup_returns_the_whole_job(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        moltin_simulator.add_job(DOCUMENTED_ID, ["failed"], error=DOCUMENTED_ERROR)
+        job = await moltin_session.get_job(uuid.UUID(DOCUMENTED_ID))
         assert (job.id, job.type, job.job_type) == (DOCUMENTED_ID, "job", "order_export")
         assert (job.status, job.error) == ("failed", DOCUMENTED_ERROR)
-        assert job.self_url == f"{simulator.url}/v2/jobs/{DOCUMENTED_ID}"
+        assert job.self_url == f"{moltin_simulator.url}/v2/jobs/{DOCUMENTED_ID}"
         assert job.created_at is not None
 
-    async def test_five_hundred_by_gather_over_a_hundred_connections_in_order(self) -> None:
+    async def test_five_hundred_concurrent_lookups_use_a_hundred_connections(self) -> None:
+        connections: set[int] = set()
+
+        async def observe(session: JobsSession) -> None:
+            while True:
+                connections.add(session.stats().connections)
+                await asyncio.sleep(0.001)
+
         async with (
             Simulator(rate_limit=None, latency=0.01) as simulator,
-            session_on(simulator, rate_limit=None) as session,
+            session_with(simulator, rate_limit=None) as session,
         ):
             ids = [simulator.add_job(f"job-{number}", ["pending"]) for number in range(500)]
-            jobs = await asyncio.gather(*(session.get_job(job_id) for job_id in ids))
-            assert session._transport._own is not None
-            connector = session._transport._own.connector
-            assert connector is not None
-            connections = sum(len(pool) for pool in connector._conns.values())
+            observer = asyncio.create_task(observe(session))
+            jobs = await asyncio.gather(*map(session.get_job, ids))
+            observer.cancel()
+            assert_idle(session)
         assert [job.id for job in jobs] == ids
         assert len(simulator.requests) == 500
-        assert 2 <= connections <= 100
+        assert max(connections) == 100
 
     @pytest.mark.parametrize("not_found", ["bare", "list"])
-    async def test_not_found_in_both_shapes(self, not_found: Any) -> None:
-        async with Simulator(not_found=not_found) as simulator, session_on(simulator) as session:
-            with pytest.raises(
-                JobNotFoundError, match="The resource you are requesting does not exist"
-            ) as caught:
+    async def test_unknown_job_is_not_found(self, not_found: Any) -> None:
+        async with Simulator(not_found=not_found) as simulator, session_with(simulator) as session:
+            with pytest.raises(JobNotFoundError, match="you are requesting does not") as caught:
                 await session.get_job("nowhere")
         assert caught.value.job_id == "nowhere"
         assert len(simulator.requests) == 1
 
-    async def test_a_passing_failure_is_retried_then_raised(self) -> None:
-        async with Simulator() as simulator, session_on(simulator) as session:
-            simulator.add_job("a", ["pending"])
-            simulator.spoil(500, "reset", "garbage")
-            assert (await session.get_job("a")).status == "pending"
-            simulator.spoil(500, 503, 500, 502)
-            with pytest.raises(ServerError) as caught:
-                await session.get_job("a")
+    async def test_retryable_failures_are_retried_then_raised(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        moltin_simulator.add_job("a", ["pending"])
+        moltin_simulator.add_faults(500, "reset", "garbage")
+        assert (await moltin_session.get_job("a")).status == "pending"
+        moltin_simulator.add_faults(500, 503, 500, 502)
+        with pytest.raises(ServerError) as caught:
+            await moltin_session.get_job("a")
         assert caught.value.status == 502
-        jobs = [request for request in simulator.requests if request.job_id == "a"]
-        assert len(jobs) == 8
+        assert len(moltin_simulator.requests) == 8
 
-    async def test_no_retry_when_told_so(self) -> None:
-        once = Retry(max_tries=1)
-        async with Simulator() as simulator, session_on(simulator, retry=once) as session:
-            simulator.spoil(500)
+    async def test_max_attempts_of_one_means_no_retry(self, moltin_simulator: Simulator) -> None:
+        moltin_simulator.add_faults(500)
+        async with session_with(moltin_simulator, retry=Retry(max_attempts=1)) as session:
             with pytest.raises(ServerError) as caught:
                 await session.get_job("a")
         assert caught.value.request_id
-        assert len(simulator.requests) == 1
+        assert len(moltin_simulator.requests) == 1
 
-    async def test_a_too_long_retry_after_is_raised_at_once(self) -> None:
-        async with Simulator() as simulator, session_on(simulator) as session:
-            simulator.spoil(Fault(429, {"Retry-After": "121"}, b""))
-            with pytest.raises(RateLimitError) as caught:
-                await session.get_job("a")
-            assert asyncio.get_running_loop().time() < 1
+    async def test_retry_after_beyond_two_minutes_is_raised_at_once(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        moltin_simulator.add_faults(Fault(429, {"Retry-After": "121"}))
+        with pytest.raises(RateLimitError) as caught:
+            await moltin_session.get_job("a")
+        assert loop_time() < 1
         assert caught.value.retry_after == 121
 
-    async def test_a_retry_after_within_reason_is_obeyed(self) -> None:
-        async with Simulator() as simulator, session_on(simulator) as session:
-            simulator.add_job("a", ["pending"])
-            simulator.spoil(Fault(429, {"Retry-After": "60"}, b""))
-            await session.get_job("a")
-        first, second = simulator.requests
+    async def test_retry_after_up_to_two_minutes_is_obeyed(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        moltin_simulator.add_job("a", ["pending"])
+        moltin_simulator.add_faults(Fault(429, {"Retry-After": "60"}))
+        await moltin_session.get_job("a")
+        first, second = moltin_simulator.requests
         assert 60 <= second.at - first.at <= 72.1
 
-    async def test_a_redirect_is_not_followed(self) -> None:
-        async with Simulator() as simulator, session_on(simulator) as session:
-            simulator.spoil(Fault(302, {"Location": "https://evil.example/"}, b""))
-            with pytest.raises(Exception, match=r"https://evil\.example/") as caught:
-                await session.get_job("a")
-        assert simulator.url in str(caught.value)
-        assert len(simulator.requests) == 1
+    async def test_redirect_is_not_followed(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        moltin_simulator.add_faults(Fault(302, {"Location": "https://evil.example/"}))
+        with pytest.raises(APIError, match=r"https://evil\.example/") as caught:
+            await moltin_session.get_job("a")
+        assert moltin_simulator.url in str(caught.value)
+        assert len(moltin_simulator.requests) == 1
 
-    async def test_an_attempt_that_hangs_is_ended(self) -> None:
-        async with (
-            Simulator() as simulator,
-            session_on(simulator, request_timeout=2, retry=Retry(max_tries=2)) as session,
-        ):
-            simulator.spoil("hang", "hang")
+    async def test_request_that_hangs_ends_after_the_request_timeout(
+        self, moltin_simulator: Simulator
+    ) -> None:
+        moltin_simulator.add_faults("hang", "hang")
+        retry = Retry(max_attempts=2)
+        async with session_with(moltin_simulator, request_timeout=2, retry=retry) as session:
             with pytest.raises(TransportError, match="within 2 s"):
                 await session.get_job("a")
-            assert 4.2 <= asyncio.get_running_loop().time() <= 4.6
+            # Two attempts, and an interval of 0.25 to 0.5 seconds.
+            assert 4.25 <= loop_time() <= 4.6
 
 
-class TestMany:
-    async def test_in_the_order_asked(self) -> None:
-        async with Simulator() as simulator, session_on(simulator) as session:
-            ids = [simulator.add_job(statuses=["pending"]) for _ in range(5)]
-            jobs = await session.get_jobs(reversed(ids))
+class TestManyJobs:
+    async def test_jobs_are_returned_in_the_given_order(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        ids = [moltin_simulator.add_job(statuses=["success"]) for _ in range(5)]
+        many: list[Callable[..., Awaitable[list[Job]]]] = [
+            moltin_session.get_jobs,
+            moltin_session.wait_for_jobs,
+        ]
+        for call in many:
+            jobs = await call(reversed(ids))
             assert [job.id for job in jobs] == ids[::-1]
-            assert await session.get_jobs([]) == []
+            assert await call([]) == []
 
-    async def test_the_first_error_is_raised_when_the_others_have_finished(self) -> None:
-        async with Simulator() as simulator, session_on(simulator) as session:
-            simulator.add_job("slow", ["pending"])
-            with pytest.raises(JobNotFoundError) as caught:
-                await session.wait_for_jobs(["slow", "nowhere"])
-            assert not session._scopes.running
+    @pytest.mark.parametrize("make", [list, tuple, set, iter], ids=lambda make: make.__name__)
+    async def test_any_iterable_is_accepted(
+        self,
+        moltin_simulator: Simulator,
+        moltin_session: JobsSession,
+        make: Callable[[Iterable[Any]], Iterable[Any]],
+    ) -> None:
+        moltin_simulator.add_job("a", ["success"])
+        moltin_simulator.add_job(DOCUMENTED_ID, ["success"])
+        jobs = await moltin_session.get_jobs(make(["a", uuid.UUID(DOCUMENTED_ID)]))
+        assert {job.id for job in jobs} == {"a", DOCUMENTED_ID}
+
+    async def test_first_error_is_raised_after_the_other_waits_have_ended(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        moltin_simulator.add_job("slow", ["pending"])
+        with pytest.raises(JobNotFoundError) as caught:
+            await moltin_session.wait_for_jobs(["slow", "nowhere"])
+        assert_idle(moltin_session)
         assert caught.value.job_id == "nowhere"
         assert caught.value.__context__ is None
 
-    async def test_errors_in_their_places(self) -> None:
-        async with Simulator() as simulator, session_on(simulator) as session:
-            simulator.add_job("good", ["success"])
-            simulator.add_job("bad", ["failed"], error="why")
-            good, bad, gone = await session.wait_for_jobs(
-                ["good", "bad", "nowhere"], return_exceptions=True
-            )
-            assert isinstance(good, Job)
-            assert isinstance(bad, JobFailedError)
-            assert isinstance(gone, JobNotFoundError)
-            looked_up = await session.get_jobs(["bad", "nowhere"], return_exceptions=True)
-        assert isinstance(looked_up[0], Job)
-        assert isinstance(looked_up[1], JobNotFoundError)
+    async def test_return_exceptions_returns_them_in_their_places(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        moltin_simulator.add_job("good", ["success"])
+        moltin_simulator.add_job("bad", ["failed"], error="why")
+        ids = ["good", "bad", "nowhere"]
+        waits = await moltin_session.wait_for_jobs(ids, return_exceptions=True)
+        assert list(map(type, waits)) == [Job, JobFailedError, JobNotFoundError]
+        lookups = await moltin_session.get_jobs(ids, return_exceptions=True)
+        assert list(map(type, lookups)) == [Job, Job, JobNotFoundError]
 
-    @pytest.mark.parametrize("many", ["get_jobs", "wait_for_jobs"])
-    async def test_all_ids_are_checked_before_anything_is_sent(self, many: str) -> None:
-        async with Simulator() as simulator, session_on(simulator) as session:
+    @pytest.mark.parametrize("name", ["get_jobs", "wait_for_jobs"])
+    async def test_close_returns_when_calls_that_have_just_begun_have_ended(
+        self, moltin_session: JobsSession, name: str
+    ) -> None:
+        calls = asyncio.create_task(getattr(moltin_session, name)(["a", "b", "c"]))
+        await asyncio.sleep(0)
+        await moltin_session.close()
+        await asyncio.sleep(0)
+        assert calls.done()
+        with pytest.raises(SessionClosedError):
+            await calls
+
+    @pytest.mark.parametrize("name", ["get_jobs", "wait_for_jobs"])
+    @pytest.mark.parametrize(
+        "one",
+        ["abc", uuid.UUID(DOCUMENTED_ID), Job(id="abc", status="pending")],
+        ids=lambda one: type(one).__name__,
+    )
+    async def test_one_job_in_place_of_an_iterable_is_rejected(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession, name: str, one: Any
+    ) -> None:
+        with pytest.raises(TypeError, match="expected an iterable of jobs or ids"):
+            await getattr(moltin_session, name)(one)
+        assert moltin_simulator.requests == []
+
+    @pytest.mark.parametrize("name", ["get_jobs", "wait_for_jobs"])
+    async def test_invalid_id_is_rejected_before_anything_is_sent(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession, name: str
+    ) -> None:
+        call = getattr(moltin_session, name)
+        for return_exceptions in (False, True):
             with pytest.raises(InvalidJobIdError):
-                await getattr(session, many)(["good", ".."])
-            for one in ("abc", uuid.uuid4()):
-                with pytest.raises(TypeError, match="iterable of ids"):
-                    await getattr(session, many)(one)
-        assert simulator.requests == []
+                await call(["good", ".."], return_exceptions=return_exceptions)
+        assert moltin_simulator.requests == []
 
 
-class TestWait:
+class TestWaitForJob:
     @pytest.mark.parametrize(
         "statuses",
         [
@@ -191,331 +280,479 @@ class TestWait:
         ],
         ids=str,
     )
-    async def test_every_dialect_ends_and_returns_the_job(self, statuses: list[str]) -> None:
-        async with Simulator() as simulator, session_on(simulator) as session:
-            simulator.add_job("a", statuses)
-            job = await session.wait_for_job("a")
+    async def test_wait_returns_the_job_in_each_dialect(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession, statuses: list[str]
+    ) -> None:
+        moltin_simulator.add_job("a", statuses)
+        job = await moltin_session.wait_for_job("a")
         assert (job.status, job.state) == (statuses[-1], JobState.SUCCEEDED)
-        assert len(simulator.requests) == 3
+        assert len(moltin_simulator.requests) == 3
 
-    async def test_the_documented_failure_after_one_request(self) -> None:
-        async with Simulator() as simulator, session_on(simulator) as session:
-            simulator.add_job(DOCUMENTED_ID, ["failed"], error=DOCUMENTED_ERROR)
-            with pytest.raises(JobFailedError, match=DOCUMENTED_ERROR) as caught:
-                await session.wait_for_job(DOCUMENTED_ID)
-        assert caught.value.error == DOCUMENTED_ERROR
-        assert caught.value.job.id == DOCUMENTED_ID
-        assert not isinstance(caught.value, JobCancelledError)
-        assert len(simulator.requests) == 1
+    @pytest.mark.parametrize(
+        ("status", "error", "cls"),
+        [
+            ("failed", "out of disk", JobFailedError),
+            ("failed", DOCUMENTED_ERROR, NoResultsError),
+            ("cancelled", None, JobCancelledError),
+            ("canceled", None, JobCancelledError),
+        ],
+    )
+    async def test_wait_for_a_job_without_success_raises_after_one_request(
+        self,
+        moltin_simulator: Simulator,
+        moltin_session: JobsSession,
+        status: str,
+        error: str | None,
+        cls: type[JobFailedError],
+    ) -> None:
+        moltin_simulator.add_faults(Fault(body=job_body(status, error=error)))
+        with pytest.raises(cls) as caught:
+            await moltin_session.wait_for_job("a")
+        assert type(caught.value) is cls
+        assert caught.value.error == error
+        assert (caught.value.job_id, caught.value.job.id) == ("a", "a")
+        assert len(moltin_simulator.requests) == 1
 
-    async def test_a_cancelled_job_has_an_error_of_its_own(self) -> None:
-        async with Simulator() as simulator, session_on(simulator) as session:
-            simulator.add_job("a", ["cancelling", "cancelled"])
-            with pytest.raises(JobCancelledError):
-                await session.wait_for_job("a")
-
-    async def test_the_function_is_the_same_wait(self) -> None:
-        async with Simulator() as simulator, session_on(simulator) as session:
-            simulator.add_job("a", ["pending", "success"])
-            assert (await wait_for_job(session, "a", timeout=60, polling=EXACT)).status == "success"
-        first, second = simulator.requests
+    async def test_function_wait_for_job_passes_its_arguments_on(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        moltin_simulator.add_job("a", ["pending", "success"])
+        moltin_simulator.add_job("b", ["pending"])
+        polling = Polling(initial_interval=1, jitter=0)
+        job = await wait_for_job(moltin_session, "a", timeout=60, polling=polling)
+        assert job.status == "success"
+        first, second = moltin_simulator.requests
         assert second.at - first.at == pytest.approx(1, abs=0.05)
+        with pytest.raises(JobTimeoutError, match="within 60 s"):
+            await wait_for_job(moltin_session, "b", timeout=60, polling=polling)
 
-    async def test_watching_yields_each_change(self) -> None:
-        async with Simulator() as simulator, session_on(simulator) as session:
-            simulator.add_job("a", ["pending", "pending", "started", "failed"])
-            seen = [job.status async for job in session.watch_job("a")]
-        assert seen == ["pending", "started", "failed"]
-        assert len(simulator.requests) == 4
-
-    async def test_watching_can_be_left(self) -> None:
-        async with Simulator() as simulator, session_on(simulator) as session:
-            simulator.add_job("a", ["pending", "started"])
-            async for job in session.watch_job("a"):
-                if job.status == "started":
-                    break
-        assert len(simulator.requests) == 2
-
-    async def test_jobs_run_one_at_a_time_and_each_wait_ends_as_its_job_does(self) -> None:
-        async with Simulator() as simulator, session_on(simulator) as session:
-            ids = [simulator.add_job(duration=20) for _ in range(3)]
-            bad = simulator.add_job(duration=5, error="why")
-            *good, failed = await session.wait_for_jobs([*ids, bad], return_exceptions=True)
+    async def test_each_wait_ends_as_its_job_does(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        ids = [moltin_simulator.add_job(duration=20) for _ in range(3)]
+        bad = moltin_simulator.add_job(duration=5, error="why")
+        *good, failed = await moltin_session.wait_for_jobs([*ids, bad], return_exceptions=True)
         assert [job.id for job in good if isinstance(job, Job)] == ids
         assert isinstance(failed, JobFailedError)
         assert failed.error == "why"
 
-    async def test_an_unknown_status_is_warned_of_once_a_spelling(
+    async def test_poll_by_list_serves_all_waits_by_one_request(
+        self, moltin_simulator: Simulator
+    ) -> None:
+        ids = [moltin_simulator.add_job(statuses=["success"]) for _ in range(10)]
+        async with session_with(moltin_simulator, poll_by="list") as session:
+            jobs = await session.wait_for_jobs(ids)
+        assert [job.id for job in jobs] == ids
+        assert [request.path for request in moltin_simulator.requests] == ["/v2/jobs"]
+
+    async def test_watch_yields_each_change_of_the_status(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        moltin_simulator.add_job("a", ["pending", "pending", "started", "failed"])
+        seen = [job.status async for job in moltin_session.watch_job("a")]
+        assert seen == ["pending", "started", "failed"]
+        assert len(moltin_simulator.requests) == 4
+
+    async def test_break_out_of_a_watch_leaves_nothing_behind(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        moltin_simulator.add_job("a", ["pending", "started"])
+        async for job in moltin_session.watch_job("a"):
+            if job.status == "started":
+                break
+        assert_idle(moltin_session)
+        assert len(moltin_simulator.requests) == 2
+
+    async def test_watch_repeats_the_job_at_each_heartbeat(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        moltin_simulator.add_job("a", duration=35)
+        items = [
+            (job.status, loop_time()) async for job in moltin_session.watch_job("a", heartbeat=15)
+        ]
+        assert [status for status, _ in items] == ["started", "started", "started", "success"]
+        assert [round(at) for _, at in items[:3]] == [0, 15, 30]
+
+    async def test_undocumented_status_is_logged_once_for_each_spelling(
+        self,
+        moltin_simulator: Simulator,
+        moltin_session: JobsSession,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        moltin_simulator.add_job("a", ["dreaming", "dreaming", "Dozing", "success"])
+        moltin_simulator.add_job("b", ["dreaming", "success"])
+        await moltin_session.wait_for_jobs(["a", "b"])
+        logged = [record.__dict__["job_status"] for record in caplog.records]
+        assert sorted(logged) == ["Dozing", "dreaming"]
+
+    async def test_at_most_a_hundred_undocumented_statuses_are_logged(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
-        async with Simulator() as simulator, session_on(simulator) as session:
-            simulator.add_job("a", ["dreaming", "dreaming", "Dozing", "success"])
-            simulator.add_job("b", ["dreaming", "success"])
-            await session.wait_for_jobs(["a", "b"])
-        warned = [record.__dict__["job_status"] for record in caplog.records]
-        assert sorted(warned) == ["Dozing", "dreaming"]
-
-    async def test_the_spellings_kept_are_bounded(self, caplog: pytest.LogCaptureFixture) -> None:
+        statuses = [f"odd-{number}" for number in range(150)]
         async with (
             Simulator(rate_limit=None) as simulator,
-            session_on(simulator, rate_limit=None) as session,
+            session_with(simulator, rate_limit=None) as session,
         ):
-            simulator.add_job("a", [*(f"odd-{number}" for number in range(150)), "success"])
+            simulator.add_job("a", [*statuses, "success"])
             await session.wait_for_job("a")
         assert len(caplog.records) == 100
 
-    async def test_a_server_that_never_answers(self) -> None:
-        async with Simulator() as simulator, session_on(simulator) as session:
-            simulator.spoil(*["hang"] * 9)
-            with pytest.raises(JobTimeoutError):
-                await session.wait_for_job("a", timeout=0.5)
-            assert asyncio.get_running_loop().time() < 0.6
+    async def test_timeout_bounds_a_service_that_hangs(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        moltin_simulator.add_faults("hang", repeat=True)
+        with pytest.raises(JobTimeoutError):
+            await moltin_session.wait_for_job("a", timeout=0.5)
+        assert loop_time() == pytest.approx(0.5, abs=0.05)
+        assert_idle(moltin_session)
 
-
-class TestTokens:
-    async def test_a_refused_static_token_is_not_tried_again(self) -> None:
-        async with Simulator() as simulator, session_on(simulator, "not-the-token") as session:
-            with pytest.raises(AuthenticationError, match="Unable to validate access token"):
+    async def test_token_that_the_wait_outlives_is_refreshed_before_it_expires(self) -> None:
+        # It is refreshed for the first poll after four fifths of its lifetime.
+        polling = Polling(initial_interval=5, multiplier=1, jitter=0)
+        async with Simulator(token_lifetime=100) as simulator:
+            auth = ClientCredentials(simulator.client_id, simulator.client_secret)
+            simulator.add_job("a", duration=390)
+            async with session_with(simulator, auth=auth, polling=polling) as session:
                 await session.wait_for_job("a")
-        assert len(simulator.requests) == 1
-
-    async def test_fifty_first_requests_make_one_token_request(self) -> None:
-        async with (
-            Simulator(rate_limit=None) as simulator,
-            session_on(simulator, credentials(simulator), rate_limit=None) as session,
-        ):
-            ids = [simulator.add_job(statuses=["pending"]) for _ in range(50)]
-            await session.get_jobs(ids)
-        paths = [request.path for request in simulator.requests]
-        assert paths[0] == "/oauth/access_token"
-        assert paths.count("/oauth/access_token") == 1
-        assert len(paths) == 51
-
-    async def test_a_401_renews_once_and_repeats_the_request(self) -> None:
-        async with (
-            Simulator(rate_limit=None) as simulator,
-            session_on(simulator, credentials(simulator), rate_limit=None) as session,
-        ):
-            ids = [simulator.add_job(statuses=["pending"]) for _ in range(20)]
-            await session.get_jobs(ids)
-            simulator.revoke_tokens()
-            await session.get_jobs(ids)
-        statuses = [r.status for r in simulator.requests if r.job_id is not None]
-        assert statuses.count(401) == 20
-        assert statuses.count(200) == 40
-        assert len(simulator.requests) - len(statuses) == 2
-
-    async def test_a_401_with_a_fresh_token_is_final(self) -> None:
-        async with (
-            Simulator() as simulator,
-            session_on(simulator, credentials(simulator)) as session,
-        ):
-            simulator.spoil(401, 401)
-            with pytest.raises(AuthenticationError):
-                await session.wait_for_job("a")
-        assert [request.job_id for request in simulator.requests] == [None, "a", None, "a"]
-
-    async def test_refused_credentials_end_a_wait_at_once(self) -> None:
-        async with Simulator() as simulator:
-            wrong = ClientCredentials(simulator.client_id, "wrong-secret")
-            async with session_on(simulator, wrong) as session:
-                with pytest.raises(AuthenticationError, match="client id and secret") as caught:
-                    await session.wait_for_job("a")
-        assert caught.value.errors == ()
-        assert "wrong-secret" not in str(caught.value)
-        assert [request.path for request in simulator.requests] == ["/oauth/access_token"]
-
-    async def test_a_token_outlived_by_the_wait_is_renewed_before_it_expires(self) -> None:
-        async with (
-            Simulator(token_lifetime=100) as simulator,
-            session_on(simulator, credentials(simulator)) as session,
-        ):
-            simulator.add_job("a", duration=400)
-            await session.wait_for_job("a")
         assert all(request.status == 200 for request in simulator.requests)
-        asked = [r.at for r in simulator.requests if r.path == "/oauth/access_token"]
-        assert len(asked) in (5, 6)
-        # At the first poll after four fifths of its life.
-        assert all(80 <= after - before < 100 for before, after in itertools.pairwise(asked))
-
-    @pytest.mark.parametrize(
-        "mine",
-        [KeyError("vault"), TimeoutError("vault"), aiohttp.ServerDisconnectedError()],
-        ids=repr,
-    )
-    async def test_a_callables_own_error_passes_through(self, mine: Exception) -> None:
-        calls = 0
-
-        async def token() -> str:
-            nonlocal calls
-            calls += 1
-            raise mine
-
-        async with Simulator() as simulator, session_on(simulator, token) as session:
-            with pytest.raises(type(mine)) as caught:
-                await session.wait_for_job("a", timeout=60)
-        assert caught.value is mine
-        assert mine.__cause__ is None
-        assert calls == 1
-        assert simulator.requests == []
-
-    async def test_a_callable_is_asked_again_after_a_401(self) -> None:
-        tokens = iter(["stale-token", TOKEN])
-
-        async def token() -> str:
-            return next(tokens)
-
-        async with Simulator() as simulator, session_on(simulator, token) as session:
-            simulator.add_job("a", ["success"])
-            await session.wait_for_job("a")
-        assert [request.status for request in simulator.requests] == [401, 200]
-
-
-class TestClosing:
-    async def test_fifty_waits_end_with_a_clear_error(self) -> None:
-        loop = asyncio.get_running_loop()
-        async with Simulator() as simulator:
-            session = session_on(simulator)
-            ids = [simulator.add_job(statuses=["pending"]) for _ in range(50)]
-            waits = [asyncio.create_task(session.wait_for_job(job_id)) for job_id in ids]
-            await asyncio.sleep(5)
-            start = loop.time()
-            await session.close()
-            assert loop.time() - start < 1
-            assert all(task.done() for task in waits)
-            ended = await asyncio.gather(*waits, return_exceptions=True)
-            await session.close()
-        assert {str(error) for error in ended} == {
-            "the JobsSession was closed while this call was in progress"
-        }
-        assert {type(error) for error in ended} == {RuntimeError}
-
-    async def test_closing_twice_at_once_waits_twice(self) -> None:
-        async with Simulator() as simulator:
-            session = session_on(simulator)
-            simulator.spoil("hang")
-            lookup = asyncio.create_task(session.get_job("a"))
-            await asyncio.sleep(1)
-            await asyncio.gather(session.close(), session.close())
-            assert lookup.done()
-            with pytest.raises(RuntimeError):
-                await lookup
-
-    async def test_used_after_closing(self) -> None:
-        async with session_on_nothing() as session:
-            pass
-        calls: list[Callable[[], Awaitable[Any]]] = [
-            lambda: session.get_job("a"),
-            lambda: session.wait_for_job("a"),
-            lambda: session.get_jobs(["a"]),
-            lambda: anext(session.watch_job("a")),
-            session.__aenter__,
+        moments = [
+            request.at for request in simulator.requests if request.path == "/oauth/access_token"
         ]
-        for call in calls:
-            with pytest.raises(RuntimeError, match="is closed"):
-                await call()
-
-    def test_used_from_another_loop(self) -> None:
-        session = session_on_nothing()
-
-        async def use() -> None:
-            async with session:
-                pass
-
-        asyncio.run(use())
-        with pytest.raises(RuntimeError, match="another event loop"):
-            asyncio.run(use())
-
-    async def test_a_watch_in_its_consumers_hands_ends_at_the_next_step(self) -> None:
-        async with Simulator() as simulator:
-            session = session_on(simulator)
-            simulator.add_job("a", ["pending", "success"])
-            changes = session.watch_job("a")
-            await anext(changes)
-            await session.close()
-            with pytest.raises(RuntimeError, match="is closed"):
-                await anext(changes)
-
-    async def test_a_callers_http_session_is_used_and_left_open(self) -> None:
-        async with Simulator() as simulator, aiohttp.ClientSession() as http:
-            async with session_on(simulator, http=http, headers={"X-Mine": "1"}) as session:
-                simulator.add_job("a", ["success"])
-                assert (await session.wait_for_job("a")).status == "success"
-            assert not http.closed
+        assert len(moments) == 5
+        for before, after in itertools.pairwise(moments):
+            assert 80 <= after - before <= 86
 
 
-async def test_what_is_sent() -> None:
-    headers = {"EP-Beta-Features": "a,b", "user-agent": "my-service/2"}
-    async with RawServer([send(http(job()))] * 2) as server:
-        async with aiohttp.ClientSession(
-            headers={"X-Theirs": "1", "Authorization": "Basic theirs"}
-        ) as theirs:
-            for mine in (None, theirs):
-                session = JobsSession(TOKEN, base_url=server.url, headers=headers, http=mine)
-                async with session:
-                    await session.get_job("a")
-    own, foreign = ({line for line in r.decode().split("\r\n") if line} for r in server.requests)
-    version = importlib.metadata.version("moltin-jobs")
-    assert own == {
-        "GET /v2/jobs/a HTTP/1.1",
-        f"Host: {server.url.removeprefix('http://')}",
-        "Accept: application/json",
-        "EP-Beta-Features: a,b",
-        f"User-Agent: moltin-jobs/{version} my-service/2",
-        f"Authorization: Bearer {TOKEN}",
-        next(line for line in own if line.startswith("Accept-Encoding: ")),
-    }
-    assert foreign == own | {"X-Theirs: 1"}
+class TestJobArgument:
+    @pytest.mark.parametrize("name", JOB_CALLS)
+    async def test_job_is_accepted_in_place_of_its_id(
+        self,
+        moltin_simulator: Simulator,
+        moltin_session: JobsSession,
+        tmp_path: Path,
+        name: str,
+    ) -> None:
+        moltin_simulator.add_job("a", duration=0)
+        result = await JOB_CALLS[name](moltin_session, Job(id="a", status="pending"), tmp_path)
+        expected = Job(id="a", status="success")
+        jobs = result if isinstance(result, list) else [result]
+        for job in jobs:
+            if isinstance(job, Job):
+                assert (job.id, job.status) == (expected.id, expected.status)
+        assert {request.job_id for request in moltin_simulator.requests} == {"a"}
 
-
-def session_on_nothing(**settings: Any) -> JobsSession:
-    return JobsSession("some-token", base_url="http://127.0.0.1:9", **settings)
-
-
-class TestRefusedBeforehand:
+    @pytest.mark.parametrize("name", JOB_CALLS)
     @pytest.mark.parametrize(
         "job_id",
         ["", ".", "..", "a/b", "a b", "ä", "a" * 129, "a\n", "%2e", "a?b", None, 7, b"abc"],
         ids=repr,
     )
-    async def test_what_is_no_id(self, job_id: Any) -> None:
-        async with Simulator() as simulator, session_on(simulator) as session:
-            calls: list[Callable[..., Any]] = [
-                session.get_job,
-                session.wait_for_job,
-                session.watch_job,
-            ]
-            for call in calls:
-                with pytest.raises(InvalidJobIdError, match="not a job id"):
-                    await call(job_id)
-        assert simulator.requests == []
+    async def test_invalid_id_is_rejected_and_nothing_sent(
+        self,
+        moltin_simulator: Simulator,
+        moltin_session: JobsSession,
+        tmp_path: Path,
+        name: str,
+        job_id: Any,
+    ) -> None:
+        with pytest.raises(InvalidJobIdError, match="not a valid job id"):
+            await JOB_CALLS[name](moltin_session, job_id, tmp_path)
+        job = Job(id=job_id, status="pending")
+        with pytest.raises(InvalidJobIdError, match="not a valid job id"):
+            await JOB_CALLS[name](moltin_session, job, tmp_path)
+        assert moltin_simulator.requests == []
 
-    async def test_an_id_at_the_bounds_is_sent(self) -> None:
-        async with Simulator() as simulator, session_on(simulator) as session:
-            for job_id in ("-", "_" * 128):
-                simulator.add_job(job_id, ["success"])
-                assert (await session.get_job(job_id)).id == job_id
+    @pytest.mark.parametrize("job_id", ["-", "_" * 128])
+    async def test_unusual_valid_id_is_sent(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession, job_id: str
+    ) -> None:
+        moltin_simulator.add_job(job_id, ["success"])
+        assert (await moltin_session.get_job(job_id)).id == job_id
 
+
+class TestStats:
+    async def test_new_session_is_idle(self, moltin_session: JobsSession) -> None:
+        assert moltin_session.stats() == IDLE
+
+    async def test_lookup_in_flight_is_counted(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        moltin_simulator.add_faults("hang")
+        lookup = asyncio.create_task(moltin_session.get_job("a"))
+        await asyncio.sleep(1)
+        in_flight = attrs.evolve(
+            IDLE, requests_in_flight=1, slots_held=1, connections=1, requests=1
+        )
+        assert moltin_session.stats() == in_flight
+        lookup.cancel()
+        await asyncio.wait([lookup])
+        assert moltin_session.stats() == attrs.evolve(IDLE, requests=1)
+
+    async def test_queued_lookups_are_counted(self, moltin_simulator: Simulator) -> None:
+        moltin_simulator.add_faults("hang")
+        async with session_with(moltin_simulator, rate_limit=1) as session:
+            lookups = [asyncio.create_task(session.get_job("a")) for _ in range(3)]
+            await asyncio.sleep(1)
+            assert session.stats().requests_queued == 2
+            assert session.stats().requests == 1
+            for lookup in lookups:
+                lookup.cancel()
+            await asyncio.wait(lookups)
+            assert_idle(session)
+
+    async def test_waits_and_their_polls_are_counted(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        polling = Polling(initial_interval=10, multiplier=1, jitter=0)
+        moltin_simulator.add_faults(503)
+        ids = [moltin_simulator.add_job(statuses=["pending"]) for _ in range(3)]
+        waits = asyncio.create_task(moltin_session.wait_for_jobs(ids, polling=polling))
+        await asyncio.sleep(15)
+        assert moltin_session.stats() == attrs.evolve(
+            IDLE, waits=3, requests=6, polls=6, failed_polls=1
+        )
+        waits.cancel()
+        await asyncio.wait([waits])
+        assert_idle(moltin_session)
+
+    async def test_task_of_a_poll_whose_step_was_cancelled_is_counted(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        moltin_simulator.add_faults("hang")
+        async with moltin_session.watch_job("a") as watch:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(watch), 1)
+            assert (moltin_session.stats().tasks, moltin_session.stats().waits) == (1, 0)
+        assert_idle(moltin_session)
+
+    async def test_download_counts_as_a_connection(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession, tmp_path: Path
+    ) -> None:
+        seen: list[SessionStats] = []
+        moltin_simulator.add_job("a", duration=0)
+        await moltin_session.download(
+            "a", tmp_path / "orders.csv", progress=lambda *_: seen.append(moltin_session.stats())
+        )
+        assert seen == [attrs.evolve(IDLE, connections=1, requests=1)]
+        assert_idle(moltin_session)
+
+    async def test_cooldown_is_counted(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        moltin_simulator.add_job("a", ["success"])
+        moltin_simulator.add_faults(429)
+        await moltin_session.get_job("a")
+        assert moltin_session.stats() == attrs.evolve(IDLE, requests=2, cooldowns=1)
+
+    async def test_stats_are_a_snapshot(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        stats = moltin_session.stats()
+        moltin_simulator.add_job("a", ["success"])
+        await moltin_session.get_job("a")
+        assert stats == IDLE
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            stats.requests = 1  # type: ignore[misc]
+
+    async def test_closed_session_still_has_stats(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        moltin_simulator.add_job("a", ["success"])
+        await moltin_session.get_job("a")
+        await moltin_session.close()
+        assert moltin_session.stats() == attrs.evolve(IDLE, requests=1)
+
+
+async def test_repr_shows_the_state_and_no_secret(moltin_simulator: Simulator) -> None:
+    moltin_simulator.add_job("a", ["pending"])
+    session = session_with(moltin_simulator)
+    url = moltin_simulator.url
+    assert repr(session) == f"<JobsSession {url} open waits=0>"
+    waits = [asyncio.create_task(session.wait_for_job("a")) for _ in range(2)]
+    await asyncio.sleep(1)
+    assert repr(session) == f"<JobsSession {url} open waits=2>"
+    await session.close()
+    assert repr(session) == f"<JobsSession {url} closed waits=0>"
+    await asyncio.wait(waits)
+
+
+class TestClose:
+    async def test_close_ends_all_waits_and_returns_when_they_have_ended(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        ids = [moltin_simulator.add_job(statuses=["pending"]) for _ in range(50)]
+        waits = [asyncio.create_task(moltin_session.wait_for_job(job_id)) for job_id in ids]
+        await asyncio.sleep(5)
+        await moltin_session.close()
+        assert loop_time() < 6
+        assert all(wait.done() for wait in waits)
+        errors = await asyncio.gather(*waits, return_exceptions=True)
+        assert {type(error) for error in errors} == {SessionClosedError}
+        assert_idle(moltin_session)
+
+    def test_closed_error_is_a_runtime_error_that_is_not_retryable(self) -> None:
+        error = SessionClosedError()
+        assert isinstance(error, RuntimeError)
+        assert isinstance(error, MoltinJobsError)
+        assert not error.retryable
+
+    @pytest.mark.parametrize("name", CALLS)
+    async def test_close_ends_each_call(
+        self,
+        moltin_simulator: Simulator,
+        moltin_session: JobsSession,
+        tmp_path: Path,
+        name: str,
+    ) -> None:
+        moltin_simulator.add_faults("hang", repeat=True)
+
+        async def call() -> None:
+            await CALLS[name](moltin_session, "a", tmp_path)
+
+        task = asyncio.create_task(call())
+        await asyncio.sleep(1)
+        assert moltin_session.stats().requests == 1
+        await moltin_session.close()
+        assert task.done()
+        with pytest.raises(SessionClosedError, match="closed during this call"):
+            await task
+        assert_idle(moltin_session)
+
+    @pytest.mark.parametrize("name", CALLS | OPENING)
+    async def test_call_of_a_closed_session_raises(
+        self,
+        moltin_simulator: Simulator,
+        moltin_session: JobsSession,
+        tmp_path: Path,
+        name: str,
+    ) -> None:
+        await moltin_session.close()
+        with pytest.raises(SessionClosedError, match="is closed: create a new one"):
+            await (CALLS | OPENING)[name](moltin_session, "a", tmp_path)
+        assert moltin_simulator.requests == []
+
+    async def test_two_concurrent_closes_both_wait_for_the_end(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        moltin_simulator.add_faults("hang")
+        lookup = asyncio.create_task(moltin_session.get_job("a"))
+        await asyncio.sleep(1)
+        ended: list[bool] = []
+
+        async def close() -> None:
+            await moltin_session.close()
+            ended.append(lookup.done())
+
+        await asyncio.gather(close(), close())
+        await moltin_session.close()
+        assert ended == [True, True]
+        with pytest.raises(SessionClosedError):
+            await lookup
+
+    async def test_close_within_a_call_of_the_session_does_not_wait_for_itself(
+        self, moltin_simulator: Simulator
+    ) -> None:
+        async def token() -> str:
+            await session.close()
+            return moltin_simulator.token
+
+        session = session_with(moltin_simulator, auth=token)
+        with pytest.raises(SessionClosedError):
+            await asyncio.wait_for(session.get_job("a"), 5)
+
+    async def test_close_does_not_wait_for_the_body_of_an_iteration(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        moltin_simulator.add_job("a", ["pending", "success"])
+        watch = moltin_session.watch_job("a")
+        await anext(watch)
+        await moltin_session.close()
+        with pytest.raises(SessionClosedError):
+            await anext(watch)
+
+    async def test_exception_within_the_context_closes_the_session(
+        self, moltin_simulator: Simulator
+    ) -> None:
+        session = session_with(moltin_simulator)
+
+        async def fail() -> None:
+            async with session:
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await fail()
+        with pytest.raises(SessionClosedError):
+            await session.get_job("a")
+
+    async def test_http_session_of_the_user_stays_open(self, moltin_simulator: Simulator) -> None:
+        moltin_simulator.add_job("a", ["success"])
+        async with aiohttp.ClientSession() as http_session:
+            for _ in range(2):
+                async with session_with(moltin_simulator, http_session=http_session) as session:
+                    assert (await session.wait_for_job("a")).status == "success"
+            assert not http_session.closed
+
+
+class TestAnotherEventLoop:
+    async def test_call_from_another_loop_raises_and_changes_nothing(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession, tmp_path: Path
+    ) -> None:
+        moltin_simulator.add_job("a", duration=20)
+        wait = asyncio.create_task(moltin_session.wait_for_job("a"))
+        await asyncio.sleep(5)
+        before = moltin_session.stats()
+
+        async def call_all() -> list[RuntimeError]:
+            errors = []
+            closing: dict[str, Call] = {"close": lambda session, *_: session.close()}
+            for call in (CALLS | OPENING | closing).values():
+                with pytest.raises(RuntimeError, match="another event loop") as caught:
+                    await call(moltin_session, "a", tmp_path)
+                errors.append(caught.value)
+            return errors
+
+        with ThreadPoolExecutor(1) as other_thread:
+            errors = other_thread.submit(asyncio.run, call_all()).result()
+        assert {type(error) for error in errors} == {RuntimeError}
+        assert moltin_session.stats() == before
+        assert (await wait).status == "success"
+        assert names_in(tmp_path) == []
+
+    async def test_close_of_a_closed_session_from_another_loop_raises(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        moltin_simulator.add_job("a", ["success"])
+        await moltin_session.get_job("a")
+        await moltin_session.close()
+        with ThreadPoolExecutor(1) as other_thread:
+            closing = other_thread.submit(asyncio.run, moltin_session.close())
+            with pytest.raises(RuntimeError, match="another event loop"):
+                closing.result()
+
+    def test_session_belongs_to_the_loop_of_its_first_use(self) -> None:
+        session = JobsSession("some-token", base_url="http://127.0.0.1:9")
+        asyncio.run(session.__aenter__())
+        with pytest.raises(RuntimeError, match="create one for each loop"):
+            asyncio.run(session.__aenter__())
+
+
+class TestOptions:
     @pytest.mark.parametrize(
-        ("setting", "value"),
+        ("option", "value"),
         [
             ("base_url", "http://api.moltin.com"),
-            ("base_url", "ftp://127.0.0.1"),
-            ("base_url", "https://"),
             ("base_url", "https://user:hush@api.moltin.com"),
-            ("base_url", "https://api.moltin.com?a=b"),
-            ("base_url", "https://api.moltin.com#a"),
-            ("base_url", "https://api.moltin.com:99999"),
-            ("base_url", "https://api.molt in.com"),
-            ("base_url", "api.moltin.com"),
-            ("base_url", "http://127.0.0.1.evil.example"),
+            ("base_url", "https://api.moltin.com/v2"),
             ("base_url", None),
             ("request_timeout", 0),
             ("request_timeout", float("nan")),
             ("rate_limit", 0),
+            ("rate_limit", True),
+            ("rate_limit", 2.5),
             ("retry", 4),
             ("polling", None),
-            ("http", "session"),
+            ("poll_by", "auto"),
+            ("http_session", "session"),
             ("headers", {"Authorization": "Basic hush"}),
             ("headers", {"X-A": "b\r\nX-C: hush"}),
             ("headers", {"X A": "b"}),
@@ -529,86 +766,121 @@ class TestRefusedBeforehand:
         ],
         ids=repr,
     )
-    def test_a_wrong_setting_is_named_and_no_secret_shown(self, setting: str, value: Any) -> None:
-        with pytest.raises(ConfigurationError, match=rf"^{setting}\b") as caught:
-            JobsSession(**{"auth": "some-token"} | {setting: value})
+    def test_invalid_option_is_named_and_no_secret_shown(self, option: str, value: Any) -> None:
+        with pytest.raises(ConfigurationError, match=rf"^{option}\b") as caught:
+            JobsSession(**{"auth": "some-token"} | {option: value})
         assert "hush" not in str(caught.value)
         assert "some-token" not in str(caught.value)
 
-    @pytest.mark.parametrize("base_url", ["https://h/v2", "https://h/a/v2/"])
-    def test_an_address_with_the_version_of_the_api(self, base_url: str) -> None:
-        with pytest.raises(ConfigurationError, match="base_url must end before the /v2"):
-            JobsSession("some-token", base_url=base_url)
-
-    @pytest.mark.parametrize(
-        "base_url",
-        ["http://localhost:8000", "http://127.1.2.3", "http://[::1]:80/a", "https://h/x/"],
-    )
-    def test_addresses_where_a_token_may_go(self, base_url: str) -> None:
-        session = JobsSession("some-token", base_url=base_url)
-        url = str(session._transport.request("/v2/jobs/a", "").url)
-        assert url == base_url.replace(":80/", "/").rstrip("/") + "/v2/jobs/a"
+    @pytest.mark.parametrize("path", ["", "/", "/gateway", "/gateway/"])
+    async def test_path_of_the_base_url_is_kept(
+        self, moltin_simulator: Simulator, path: str
+    ) -> None:
+        base_url = moltin_simulator.url + path
+        async with session_with(moltin_simulator, base_url=base_url) as session:
+            with pytest.raises(JobNotFoundError):
+                await session.get_job("a")
+        (request,) = moltin_simulator.requests
+        assert request.path == f"{path.rstrip('/')}/v2/jobs/a"
 
     @pytest.mark.parametrize(
         ("argument", "value"),
-        [("timeout", 0), ("timeout", -1), ("timeout", float("inf")), ("polling", 5)],
-    )
-    async def test_a_waits_arguments(self, argument: str, value: Any) -> None:
-        async with session_on_nothing() as session:
-            calls: list[Callable[..., Any]] = [
-                lambda **kw: session.wait_for_job("a", **kw),
-                lambda **kw: session.wait_for_jobs([], **kw),
-                lambda **kw: session.watch_job("a", **kw),
-            ]
-            for call in calls:
-                with pytest.raises(ConfigurationError, match=rf"^{argument} must be"):
-                    await call(**{argument: value})
-
-
-class TestEnvironment:
-    @pytest.fixture(autouse=True)
-    def _empty(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name in ("API_BASE_URL", "CLIENT_ID", "CLIENT_SECRET", "ACCESS_TOKEN"):
-            monkeypatch.delenv(f"EPCC_{name}", raising=False)
-
-    async def test_credentials_and_address(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        async with Simulator() as simulator:
-            monkeypatch.setenv("EPCC_API_BASE_URL", simulator.url)
-            monkeypatch.setenv("EPCC_CLIENT_ID", simulator.client_id)
-            monkeypatch.setenv("EPCC_CLIENT_SECRET", simulator.client_secret)
-            monkeypatch.setenv("EPCC_ACCESS_TOKEN", "not-used")
-            simulator.add_job("a", ["success"])
-            async with JobsSession.from_env(rate_limit=5) as session:
-                await session.wait_for_job("a")
-        assert simulator.requests[0].path == "/oauth/access_token"
-
-    async def test_a_token(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        async with Simulator() as simulator:
-            monkeypatch.setenv("EPCC_ACCESS_TOKEN", TOKEN)
-            monkeypatch.setenv("EPCC_CLIENT_ID", "")
-            simulator.add_job("a", ["success"])
-            async with JobsSession.from_env(base_url=simulator.url) as session:
-                await session.wait_for_job("a")
-        assert len(simulator.requests) == 1
-
-    def test_an_override_wins(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("EPCC_API_BASE_URL", "nonsense")
-        session = JobsSession.from_env(auth="some-token", base_url="https://a.example")
-        assert str(session._transport.request("", "").url) == "https://a.example"
-
-    @pytest.mark.parametrize(
-        ("given", "missing"),
         [
-            ({}, "EPCC_CLIENT_ID and EPCC_CLIENT_SECRET, or EPCC_ACCESS_TOKEN"),
-            ({"EPCC_CLIENT_ID": "id"}, "EPCC_CLIENT_SECRET is not set"),
-            ({"EPCC_CLIENT_SECRET": "hush"}, "EPCC_CLIENT_ID is not set"),
+            ("timeout", 0),
+            ("timeout", -1),
+            ("timeout", float("inf")),
+            ("timeout", "60"),
+            ("polling", 5),
+            ("heartbeat", 0),
         ],
     )
-    def test_what_is_missing_is_named(
-        self, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], missing: str
+    async def test_invalid_argument_of_a_wait_is_named(
+        self, moltin_session: JobsSession, argument: str, value: Any
     ) -> None:
-        for name, value in given.items():
+        calls: list[Callable[..., Any]] = [
+            lambda **keywords: moltin_session.wait_for_job("a", **keywords),
+            lambda **keywords: moltin_session.wait_for_jobs([], **keywords),
+            lambda **keywords: moltin_session.watch_job("a", **keywords),
+        ]
+        for call in calls[2:] if argument == "heartbeat" else calls:
+            with pytest.raises(ConfigurationError, match=rf"^{argument} must be"):
+                await call(**{argument: value})
+
+    def test_session_options_are_the_parameters_of_the_session(self) -> None:
+        parameters = dict(inspect.signature(JobsSession).parameters)
+        hints = typing.get_type_hints(JobsSession.__init__) | {"return": None}
+        options = typing.get_type_hints(SessionOptions)
+        assert list(options) == list(parameters)
+        assert options == {name: hints[name] for name in options}
+        assert SessionOptions.__required_keys__ == frozenset()
+
+
+class TestFromEnv:
+    async def test_credentials_and_base_url_come_from_the_environment(
+        self,
+        moltin_simulator: Simulator,
+        moltin_environment: dict[str, str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        assert set(moltin_environment) == {
+            "EPCC_API_BASE_URL",
+            "EPCC_CLIENT_ID",
+            "EPCC_CLIENT_SECRET",
+        }
+        monkeypatch.setenv("EPCC_ACCESS_TOKEN", "not-used")
+        moltin_simulator.add_job("a", ["success"])
+        async with JobsSession.from_env(rate_limit=5) as session:
+            await session.wait_for_job("a")
+        paths = [request.path for request in moltin_simulator.requests]
+        assert paths == ["/oauth/access_token", "/v2/jobs/a"]
+
+    async def test_token_comes_from_the_environment(
+        self, moltin_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("EPCC_ACCESS_TOKEN", moltin_simulator.token)
+        monkeypatch.setenv("EPCC_CLIENT_ID", "")
+        monkeypatch.setenv("EPCC_API_BASE_URL", "")
+        moltin_simulator.add_job("a", ["success"])
+        async with JobsSession.from_env(base_url=moltin_simulator.url) as session:
+            await session.wait_for_job("a")
+        assert len(moltin_simulator.requests) == 1
+
+    def test_options_have_precedence_over_the_environment(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("EPCC_API_BASE_URL", "nonsense")
+        monkeypatch.setenv("EPCC_ACCESS_TOKEN", "non sense")
+        session = JobsSession.from_env(auth="some-token", base_url="https://a.example")
+        assert repr(session) == "<JobsSession https://a.example open waits=0>"
+
+    def test_default_base_url_is_that_of_the_service(self) -> None:
+        session = JobsSession.from_env(auth="some-token")
+        assert repr(session) == "<JobsSession https://api.moltin.com open waits=0>"
+
+    def test_misspelled_option_is_rejected(self) -> None:
+        with pytest.raises(TypeError, match="rate_limt"):
+            JobsSession.from_env(auth="some-token", rate_limt=5)  # type: ignore[call-arg]
+
+    @pytest.mark.parametrize(
+        ("variables", "message"),
+        [
+            ({}, "EPCC_CLIENT_ID and EPCC_CLIENT_SECRET, or EPCC_ACCESS_TOKEN$"),
+            ({"EPCC_CLIENT_ID": "id"}, "variable EPCC_CLIENT_SECRET is not set$"),
+            ({"EPCC_CLIENT_SECRET": "hush"}, "variable EPCC_CLIENT_ID is not set$"),
+            ({"EPCC_CLIENT_ID": "i\nd", "EPCC_CLIENT_SECRET": "hush"}, "^EPCC_CLIENT_ID must"),
+            ({"EPCC_CLIENT_ID": "id", "EPCC_CLIENT_SECRET": "h\nush"}, "^EPCC_CLIENT_SECRET must"),
+            ({"EPCC_ACCESS_TOKEN": "Bearer hush"}, "^EPCC_ACCESS_TOKEN must be a bearer token"),
+            (
+                {"EPCC_ACCESS_TOKEN": "token", "EPCC_API_BASE_URL": "http://a.example"},
+                "^EPCC_API_BASE_URL must be https.* not 'http://a.example'$",
+            ),
+        ],
+    )
+    def test_missing_or_invalid_variable_is_named_and_no_secret_shown(
+        self, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], message: str
+    ) -> None:
+        for name, value in variables.items():
             monkeypatch.setenv(name, value)
-        with pytest.raises(ConfigurationError, match=missing) as caught:
+        with pytest.raises(ConfigurationError, match=message) as caught:
             JobsSession.from_env()
-        assert "hush" not in str(caught.value)
+        assert "ush" not in str(caught.value)

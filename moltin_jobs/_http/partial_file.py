@@ -1,4 +1,4 @@
-"""A download to disk: whole under its name, or not there at all."""
+"""File on disk that appears under its name when it is complete, or not at all."""
 
 from __future__ import annotations
 
@@ -9,115 +9,131 @@ import functools
 import os
 import secrets
 import shutil
+import stat
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO
+from types import TracebackType
+from typing import BinaryIO, Self, TypeVar
 
-from ..errors import TransportError
-
-Progress = Callable[[int, int | None], object]
-"""Is told the bytes that have come, and how many there will be if that is known."""
+T = TypeVar("T")
 
 
-async def check(destination: Path) -> None:
-    """Raise ``OSError`` where nothing can be saved as ``destination``; nothing is left there."""
-    await _to_the_end(lambda: _check(destination))
+async def check_destination(destination: Path) -> None:
+    """Raise ``OSError`` if no file can be saved as ``destination``. Leaves nothing behind."""
+    with _DiskThread() as disk:
+        await disk.run(functools.partial(_check_destination, destination))
 
 
-def _check(destination: Path) -> None:
+def _check_destination(destination: Path) -> None:
     target = Path(os.path.realpath(destination))
-    try:
-        if target.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if target.exists() and not target.is_file():
-            raise OSError(errno.EINVAL, "Not a regular file")  # noqa: TRY301 (it would be replaced)
+    with _errors_of(destination):
+        with contextlib.suppress(FileNotFoundError):
+            mode = destination.stat().st_mode  # fails for a link to itself
+            if stat.S_ISDIR(mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            if not stat.S_ISREG(mode):  # saving would replace the device or pipe
+                raise OSError(errno.EINVAL, "Not a regular file")
+            if os.path.ismount(target):  # a bind mount cannot be replaced
+                raise OSError(errno.EBUSY, "Is a mount point")
         tempfile.TemporaryFile(dir=target.parent).close()
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(destination)) from None
 
 
-async def save(
-    chunks: AsyncIterator[bytes],
-    length: int | None,
-    destination: Path,
-    *,
-    about: str,
-    progress: Progress | None,
-    max_bytes: int | None,
-) -> None:
-    """Write ``chunks`` beside ``destination``, and rename when ``length`` bytes are there.
+class PartialFile:
+    """Partial file beside its destination, which it replaces when it is committed.
 
-    Raises `TransportError` for a file that is cut or has more than ``max_bytes``, ``OSError`` of
-    the disk. Whatever is raised, and if cancelled, what was written is removed.
+    An async context manager. Without a commit, the partial file is removed at the end.
     """
-    part = _Part(destination)
-    received = 0
-    try:
-        await _to_the_end(part.open)
-        async for chunk in chunks:
-            received += len(chunk)
-            if max_bytes is not None and max(received, length or 0) > max_bytes:
-                raise TransportError(
-                    about,
-                    f"it is larger than max_bytes={max_bytes}",
-                    "Allow more if that is right.",
-                    temporary=False,
-                )
-            await _to_the_end(functools.partial(part.write, chunk))
-            if progress is not None:
-                progress(received, length)
-        if length is not None and received != length:
-            raise TransportError(
-                about, f"{received} of {length} bytes came", "Try again: nothing was kept."
-            )
-        await _to_the_end(part.keep)
-    finally:
-        await _to_the_end(part.discard)
-
-
-class _Part:
-    """What is there of a file, beside the place where it will be."""
 
     def __init__(self, destination: Path) -> None:
         self._destination = destination
-        self._path = self._target = destination
+        self._target = self._path = destination
         self._file: BinaryIO | None = None
+        self._disk = _DiskThread()
 
-    def open(self) -> None:
-        self._target = Path(os.path.realpath(self._destination))  # a link stays one
+    async def __aenter__(self) -> Self:
+        try:
+            await self._disk.run(self._open)
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._disk:
+            await self._disk.run(self._discard)  # after a call that was cancelled has ended
+
+    async def write(self, chunk: bytes) -> None:
+        """Append a chunk."""
+        await self._disk.run(functools.partial(self._write, chunk))
+
+    async def commit(self) -> None:
+        """Replace the destination. Its mode is kept, and a link to it remains a link."""
+        await self._disk.run(self._commit)
+
+    def _open(self) -> None:
+        self._target = Path(os.path.realpath(self._destination))
         self._path = self._target.with_name(f".{secrets.token_hex(8)}.part")
-        self._file = self._path.open("xb")
+        with _errors_of(self._destination):
+            self._file = self._path.open("xb")
 
-    def write(self, chunk: bytes) -> None:
-        assert self._file is not None, "it is open"  # noqa: S101 (for mypy)
-        self._file.write(chunk)
+    def _write(self, chunk: bytes) -> None:
+        assert self._file is not None, "the file is open"  # noqa: S101
+        with _errors_of(self._destination):
+            self._file.write(chunk)
 
-    def keep(self) -> None:
-        assert self._file is not None, "it is open"  # noqa: S101 (for mypy)
-        self._file.close()
-        with contextlib.suppress(FileNotFoundError):
-            shutil.copymode(self._target, self._path)
-        self._path.replace(self._target)
+    def _commit(self) -> None:
+        assert self._file is not None, "the file is open"  # noqa: S101
+        with _errors_of(self._destination):
+            self._file.close()
+            with contextlib.suppress(OSError):  # some file systems refuse to change a mode
+                shutil.copymode(self._target, self._path)
+            self._path.replace(self._target)
 
-    def discard(self) -> None:
-        """Remove what was not kept."""
+    def _discard(self) -> None:
         if self._file is not None:
-            with contextlib.suppress(OSError):  # it may be that the disk has no room for the rest
+            with contextlib.suppress(OSError):  # the disk may be full
                 self._file.close()
             self._path.unlink(missing_ok=True)
 
 
-async def _to_the_end(call: Callable[[], object]) -> None:
-    """Call in a thread, and wait for its end even if cancelled: it would go on by itself."""
-    done = asyncio.get_running_loop().run_in_executor(None, call)
-    cancelled: asyncio.CancelledError | None = None
-    while not done.done():
-        try:
-            await asyncio.wait([done])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        done.exception()  # seen, since nobody else will look
-        raise cancelled
-    done.result()
+@contextlib.contextmanager
+def _errors_of(destination: Path) -> Iterator[None]:
+    """Make an ``OSError`` name the destination, not the partial file or nothing."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(destination)) from None
+
+
+class _DiskThread:
+    """A thread that runs calls in order.
+
+    A call that waits in the loop's default executor could not be cancelled while other work of
+    the program occupies all threads of it.
+    """
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="moltin-jobs-disk")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._executor.shutdown(wait=False)
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """Call in the thread, and return the result.
+
+        Cancelling the caller does not stop the function. The next call waits for it.
+        """
+        call = asyncio.get_running_loop().run_in_executor(self._executor, function)
+        # Otherwise asyncio reports the exception of a call whose caller was cancelled.
+        call.add_done_callback(asyncio.Future.exception)
+        return await asyncio.shield(call)

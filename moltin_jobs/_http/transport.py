@@ -1,466 +1,384 @@
-"""One exchange over HTTP: everything that aiohttp does, raises or lacks ends in this module.
+"""Send requests within the rate limit, with a valid token, and each within its timeout.
 
-What must happen at each send, aiohttp's own hidden resends included, is done in a client
-middleware: the turn, the token, the grant, and the start of the attempt's time.
+A client middleware queues the attempt, sets its token and holds its slot of the rate limit.
+aiohttp also calls it when it resends a request on its own.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import importlib.metadata
-import ipaddress
+import contextvars
 import logging
 import math
-import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import aiohttp
 import attrs
-from yarl import URL
 
-from .._api.parsing import MAX_BODY, Answer, decode_token, file_error
-from .._polling.intervals import parse_retry_after
-from .._tasks.operations import Scope, Scopes, closed
-from ..auth import Auth, ClientCredentials, Secret, Tokens
-from ..errors import ConfigurationError, TransportError, doubtful, one_line, shown
-from .rate_limit import Pacer
+from .._api import endpoints
+from .._api.failures import mark_uncertain, parse_retry_after
+from .._api.messages import Request, Response
+from .._api.parsing import parse_token
+from .._tasks.operations import Operation, Operations
+from .._tasks.semaphore import Semaphore
+from ..auth import Auth, ClientCredentials, TokenProvider
+from ..errors import ConfigurationError, MoltinJobsError, SessionClosedError, describe
+from ..settings import RateLimiter, Secret
+from .addresses import host_of, parse_base_url
+from .connection_errors import NOT_SENT, timeout_error, transport_error
+from .headers import request_headers
+from .rate_limit import Throttle
 
-_log = logging.getLogger("moltin_jobs")
-_CONNECTIONS = 100
-_USER_AGENT = f"moltin-jobs/{importlib.metadata.version('moltin-jobs')}"
-_ADDRESS = re.compile(r"https?://\S+")
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
-_OURS = frozenset({"accept", "authorization", "connection", "content-length", "host"})
-_UNTRUSTED = (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch)
-_UNSENT = (aiohttp.ClientConnectorError, aiohttp.ServerFingerprintMismatch)
-_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=None)
+MAX_CONNECTIONS = 100
+NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=None)
+"""aiohttp's own timeouts include the queue for a connection, or never fire on a slow body."""
 _KEPT_HEADERS = ("Location", "Retry-After", "X-Request-Id")
-_MOST_REDIRECTS = 10
-_CHUNK = 1 << 18
-_SHORTEST_SECRET = 8  # to cut anything shorter out of an answer could change what it says
+_HTTP_SESSION_CLOSED = "the http_session passed to JobsSession is closed: pass one that stays open."
+
+E = TypeVar("E", bound=MoltinJobsError)
+
+_log = logging.getLogger("moltin_jobs.http")
+_current_attempt: contextvars.ContextVar[Attempt] = contextvars.ContextVar("attempt")
 
 
-def parse_base_url(text: object) -> URL:
-    """Raise `ConfigurationError` unless the token may be sent to this address."""
-    try:
-        if not isinstance(text, str) or any(c.isspace() or not c.isprintable() for c in text):
-            raise ValueError  # noqa: TRY301 (one way out)
-        url = URL(text)
-        host = url.host or ""
-        safe = url.scheme == "https" or (url.scheme == "http" and _is_loopback(host))
-        if not host or not safe or url.user or url.password or url.query_string or url.fragment:
-            raise ValueError  # noqa: TRY301 (one way out)
-    except ValueError:
-        told = text.rpartition("@")[2] if isinstance(text, str) else text
-        raise ConfigurationError(
-            f"base_url must be https://HOST[:PORT][/PATH] (or http:// to this machine's own "
-            f"loopback), without credentials, query or fragment, not {shown(told)}"
-        ) from None
-    if url.path.rstrip("/").endswith("/v2"):
-        raise ConfigurationError(
-            f"base_url must end before the /v2 of the API, which is added: not {shown(text)}"
+@attrs.define(eq=False)
+class Attempt(Operation):
+    """One execution of a request."""
+
+    request: Request = attrs.field(kw_only=True)
+    transport: Transport = attrs.field(kw_only=True, repr=False)
+    queued_at: float = attrs.field(kw_only=True)
+    """Moment from which the attempt waits for a connection, a token or a slot."""
+    received_at: float = attrs.field(default=0.0, init=False)
+    """Moment at which the response began."""
+    token: Secret | None = attrs.field(default=None, init=False)
+    rejected: Secret | None = attrs.field(default=None, init=False)
+    """Token that the service has rejected in this attempt."""
+    error_before_send: Exception | None = attrs.field(default=None, init=False)
+    """Exception from before the send, for example of an auth callable."""
+    was_sent: bool = attrs.field(default=False, init=False)
+    """Whether the request may have reached the service."""
+
+    def prepare_resend(self) -> None:
+        """Prepare the repetition of the request with another token, after a 401."""
+        self.rejected = self.token
+        self.queued_at = asyncio.get_running_loop().time()
+        self.start_timer()
+
+    def start_timer(self) -> None:
+        """Start the timeout of the attempt again. It does not run while the attempt is queued."""
+        self.expire_at(asyncio.get_running_loop().time() + self.transport.request_timeout)
+
+    def timeout_error(self) -> Exception:
+        """Return the exception for an attempt that has taken too long."""
+        request, transport = self.request, self.transport
+        error = timeout_error(
+            request.description, transport.host, transport.request_timeout, request.job_id
         )
-    return url
+        return self.mark_if_sent(error)
 
+    def to_error(self, error: Exception) -> Exception:
+        """Return the exception for an attempt that aiohttp ended with ``error``."""
+        if self.error_before_send is not None:
+            return self.error_before_send
+        if isinstance(error, RuntimeError):  # of ours, or of an http_session that was closed
+            is_closed = not isinstance(error, SessionClosedError) and self.transport.is_http_closed
+            return SessionClosedError(_HTTP_SESSION_CLOSED) if is_closed else error
+        if isinstance(error, NOT_SENT):
+            self.was_sent = False
+        request, host = self.request, self.transport.host
+        return self.mark_if_sent(transport_error(error, request.description, host, request.job_id))
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    def closed_error(self) -> SessionClosedError:
+        """Return the exception for an attempt during which the session was closed."""
+        return self.mark_if_sent(super().closed_error())
 
-
-def _request_headers(extra: Mapping[str, str]) -> dict[str, str]:
-    headers = {"Accept": "application/json", "User-Agent": _USER_AGENT}
-    if not isinstance(extra, Mapping):
-        raise ConfigurationError(
-            f"headers must be a mapping of names to values, not {shown(extra)}"
-        )
-    for name, value in extra.items():
-        if not (isinstance(name, str) and isinstance(value, str) and value.isprintable()):
-            raise ConfigurationError(f"headers: {shown(name)} and its value must be printable str")
-        if name.lower() in _OURS or not _HEADER_NAME.fullmatch(name):
-            raise ConfigurationError(f"headers: {shown(name)} is none that the caller may set")
-        if name.lower() == "user-agent":
-            headers["User-Agent"] = f"{_USER_AGENT} {value}"
-        else:
-            headers[name] = value
-    return headers
-
-
-@attrs.frozen
-class Request:
-    """What is asked; how it is sent is the transport's affair."""
-
-    method: str
-    url: URL
-    about: str
-    """What an error names."""
-    json: object = None
-    credentials: ClientCredentials | None = None
-    """In place of a token: those that one is asked for with."""
-    max_body: int = MAX_BODY
-
-    @property
-    def creates(self) -> bool:
-        """Whether it must not arrive twice."""
-        return self.json is not None
-
-
-class _Attempt(Scope):
-    """One exchange, and its client middleware, which is run for each send on the wire."""
-
-    __slots__ = ("_noted_failures", "_pacer", "_rejected", "_tokens", "failure", "sent", "token")
-
-    def __init__(
-        self,
-        scopes: Scopes,
-        pacer: Pacer,
-        tokens: Tokens | None = None,
-        rejected: Secret | None = None,
-        noted_failures: int = 0,
-    ) -> None:
-        super().__init__(scopes)
-        self._pacer = pacer
-        self._tokens = tokens
-        self._rejected = rejected
-        self._noted_failures = noted_failures
-        self.token: Secret | None = None
-        self.failure: Exception | None = None
-        """What ended the way to the send, and did not happen on the wire."""
-        self.sent = False
-
-    async def __call__(
-        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
-        if self.failure is not None:  # aiohttp takes some errors for a reason to send again
-            raise self.failure
-        self.until = math.inf  # nor does the time of one send count for the next
-        try:
-            sent_at = await self._grant()
-        except Exception as error:
-            self.failure = error
-            raise
-        try:
-            self.start(sent_at)
-            if self.token is None:
-                request.headers.pop("Authorization", None)
-            else:
-                request.headers["Authorization"] = f"Bearer {self.token.value}"
-            self.sent = True
-            response = await handler(request)
-        finally:
-            self._pacer.settle()
-        if response.status == 429:
-            retry_after = parse_retry_after(response.headers.get("Retry-After"), time.time())
-            self._pacer.pause(sent_at, retry_after)
-        else:
-            self._pacer.answered(sent_at)
-        return response
-
-    async def _grant(self) -> float:
-        if self._tokens is None:
-            return await self._pacer.grant()
-        now = asyncio.get_running_loop().time()
-        self.token = self._tokens.usable(now, self._rejected)
-        if self.token is not None and self._pacer.grant_nowait(now):
-            return now
-        async with self._pacer.turn():
-            await self._pacer.pause_over()
-            self.token = await self._tokens.get(self._noted_failures, self._rejected)
-            return await self._pacer.grant()
+    def mark_if_sent(self, error: E) -> E:
+        """If a request that is not idempotent may have arrived, say so in ``error``."""
+        if self.was_sent and not self.request.is_idempotent:
+            mark_uncertain(error)
+        return error
 
 
 class Transport:
-    """Sends the requests of one session, each within the rate limit and with a valid token."""
+    """Send the requests of one session."""
 
     def __init__(
         self,
         auth: Auth,
         *,
         base_url: str,
-        scopes: Scopes,
-        pacer: Pacer,
-        http: aiohttp.ClientSession | None,
+        operations: Operations,
+        rate_limit: int | RateLimiter | None,
+        request_timeout: float,
+        http_session: aiohttp.ClientSession | None,
         headers: Mapping[str, str] | None,
     ) -> None:
-        if http is not None and not isinstance(http, aiohttp.ClientSession):
-            raise ConfigurationError(f"http must be an aiohttp.ClientSession, not {shown(http)}")
-        self._base = parse_base_url(base_url)
-        self._prefix = self._base.raw_path.rstrip("/")
-        self._headers = _request_headers({} if headers is None else headers)
+        if http_session is not None and not isinstance(http_session, aiohttp.ClientSession):
+            raise ConfigurationError(
+                f"http_session must be an aiohttp.ClientSession, not {describe(http_session)}"
+            )
+        self.base_url = parse_base_url(base_url)
+        self.operations = operations
+        self.request_timeout = request_timeout
+        self.throttle = Throttle(rate_limit)
+        self.connection_limit = _connection_limit(http_session)
+        # Wait for a connection here: in aiohttp's queue the attempt would hold its slot.
+        self.connections = Semaphore(self.connection_limit)
+        self.requests = 0
+        """Attempts sent."""
+        self._path_prefix = self.base_url.raw_path.rstrip("/")
+        self._headers = request_headers({} if headers is None else headers)
         self._credentials = auth if isinstance(auth, ClientCredentials) else None
-        self._tokens = Tokens(auth, self._request_token)
-        self._scopes = scopes
-        self._pacer = pacer
-        self._foreign = http
-        self._own: aiohttp.ClientSession | None = None
-        # In aiohttp's own queue for a connection the attempt's time would already run.
-        connections = _connections(http)
-        self._connections = asyncio.Semaphore(connections)
-        self._downloads = asyncio.Semaphore(max(connections // 2, 1))  # they may take long
+        self._tokens = TokenProvider(auth, self._request_token, timeout=request_timeout)
+        self.host = host_of(self.base_url)
+        self._user_session = http_session
+        self._http: aiohttp.ClientSession | None = None
+        self._options: dict[str, Any] = {}
+        self._queued_for_connection = 0
 
-    def request(self, path: str, about: str, method: str = "GET", **facts: Any) -> Request:
-        """A request for ``path``, which is made of safe characters only."""
-        return Request(
-            method, self._base.with_path(self._prefix + path, encoded=True), about, **facts
-        )
+    async def send(self, request: Request, deadline: float = math.inf) -> Response:
+        """Send a request in one attempt, which is repeated once with a new token after a 401.
 
-    async def send(self, request: Request) -> Answer:
-        """Send the request, and after a 401 once more with a new token if there can be one.
-
-        Raises `TransportError` if no whole answer came, what getting a token raises, and
-        `RuntimeError` when the session is closed.
+        Raises:
+            TransportError: there was no complete response.
+            DeadlineReached: ``deadline``, a moment of the loop's clock, has passed.
+            SessionClosedError: the session was closed.
+            MoltinJobsError: the token could not be refreshed.
         """
-        tokens = self._tokens
-        failures, rejected = tokens.failures, None
-        while True:
-            attempt = _Attempt(self._scopes, self._pacer, tokens, rejected, failures)
-            answer = await self._exchange(attempt, request)
-            if answer.status != 401 or rejected is not None or not tokens.renewable:
-                return answer
-            rejected = attempt.token
-
-    @contextlib.asynccontextmanager
-    async def file(
-        self, address: str, about: str
-    ) -> AsyncIterator[tuple[AsyncIterator[bytes], int | None]]:
-        """The chunks of a file on whatever host, and its length if told.
-
-        It is asked without the token, the caller's headers and cookies, over https (or http to
-        loopback, if the service is there too), and redirects are followed. Raises `APIError` and
-        `TransportError`.
-        """
-        http = self._foreign or self._own or self._opened()
-        async with (
-            self._downloads,
-            self._connections,
-            aiohttp.ClientSession(
-                connector=http.connector,
-                connector_owner=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"},
-                timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=self._scopes.seconds, sock_read=self._scopes.seconds
-                ),
-                trace_configs=http.trace_configs,
-                trust_env=http.trust_env,
-                proxy=http._default_proxy,  # noqa: SLF001 (there is no other way to it)
-                proxy_auth=http._default_proxy_auth,  # noqa: SLF001
-            ) as bare,
-        ):
-            response = await self._located(bare, address, about)
-            try:
-                coded = "Content-Encoding" in response.headers
-                async with contextlib.aclosing(self._chunks(response, about)) as chunks:
-                    yield chunks, None if coded else response.content_length
-            finally:
-                response.close()
-
-    async def _located(
-        self, http: aiohttp.ClientSession, address: str, about: str
-    ) -> aiohttp.ClientResponse:
-        for _ in range(_MOST_REDIRECTS + 1):
-            url = _file_url(address, about, loopback=self._base.scheme == "http")
-            failure: Exception
-            try:
-                response = await http.get(url, allow_redirects=False)
-            except (aiohttp.ClientError, OSError, UnicodeError) as error:  # a host that is no name
-                failure = self._failure(Request("GET", url, about), error, None)
-            else:
-                if response.status == 200:
-                    return response
-                response.close()
-                location = response.headers.get("Location")
-                if not 300 <= response.status <= 399 or location is None:
-                    raise file_error(response.status, about)
-                address = _joined(url, location)
-                continue
-            raise failure
-        raise TransportError(
-            about, f"it redirects more than {_MOST_REDIRECTS} times", "Ask for the file again."
+        http = self._http or self.http_session()
+        url = self.base_url.with_path(self._path_prefix + request.path, encoded=True)
+        now = asyncio.get_running_loop().time()
+        attempt = Attempt(
+            self.operations,
+            deadline,
+            now + self.request_timeout,
+            request=request,
+            transport=self,
+            queued_at=now,
         )
-
-    async def _chunks(self, response: aiohttp.ClientResponse, about: str) -> AsyncGenerator[bytes]:
-        failure: Exception
-        try:
-            async for chunk in response.content.iter_chunked(_CHUNK):
-                yield chunk
-        except (aiohttp.ClientError, OSError) as error:
-            failure = self._failure(Request("GET", response.url, about), error, None)
-        else:
-            return
-        raise failure
-
-    async def close(self) -> None:
-        """Close the connections, unless they are the caller's."""
-        if self._own is not None:
-            await self._own.close()
-
-    async def _request_token(self) -> tuple[Secret, float | None]:
-        request = self.request(
-            "/oauth/access_token",
-            "the request for a token",
-            method="POST",
-            credentials=self._credentials,
-        )
-        answer = await self._exchange(_Attempt(self._scopes, self._pacer), request)
-        token, lifetime = decode_token(answer)
-        return Secret(token), lifetime
-
-    async def _exchange(self, attempt: _Attempt, request: Request) -> Answer:
-        answer: Answer | None = None
-        failure: Exception
+        options = self._options
+        if request.body is not None:
+            headers = {**self._headers, "Content-Type": request.content_type}
+            options = {**options, "headers": headers}
+        # A token request uses the connection permit of the attempt that needs the token.
+        needs_connection = request.client_secret is None
+        reset_token = _current_attempt.set(attempt)
         try:
             with attempt:
-                answer = await self._connected(attempt, request)
-            if answer is None:
-                failure = self._too_late(request) if attempt.expired else closed()
-        except (aiohttp.ClientError, OSError) as error:
-            failure = attempt.failure or self._failure(request, error, attempt)
-            if isinstance(error, _UNSENT):
-                attempt.sent = False
-        if answer is None:
-            # Out here, since what is raised in there holds aiohttp's frames, and they the headers.
-            raise doubtful(failure) if request.creates and attempt.sent else failure
-        if answer.status == 429:
-            with Scope(self._scopes):
-                await self._pacer.share_pause()
-        return answer
-
-    async def _connected(self, attempt: _Attempt, request: Request) -> Answer:
-        if request.credentials is not None:
-            # The place of its caller serves: no request of that caller is out.
-            return await self._answer(attempt, request)
-        await self._connections.acquire()
-        try:
-            return await self._answer(attempt, request)
+                if needs_connection and not self.connections.try_acquire():
+                    await self._queue_for_connection(attempt)
+                try:
+                    # Neither the response nor the body is bound to a local, which a traceback
+                    # may show: their reprs may contain a secret.
+                    return await self._receive(
+                        attempt,
+                        await http.request(request.method, url, data=request.body, **options),
+                    )
+                finally:
+                    if needs_connection:
+                        self.connections.release()
+        except (aiohttp.ClientError, OSError, RuntimeError) as error:
+            failure = attempt.to_error(error)
         finally:
-            self._connections.release()
+            _current_attempt.reset(reset_token)
+            # Timer handles copy the context and keep the attempt alive, so drop its secrets.
+            attempt.token = attempt.rejected = attempt.error_before_send = None
+        # Not above: it would keep the frames of aiohttp, which hold the token.
+        raise failure
 
-    async def _answer(self, attempt: _Attempt, request: Request) -> Answer:
-        """The answer but for the secret it was asked with, or as much as shows it too long."""
-        http = self._foreign or self._own or self._opened()
-        credentials, max_body = request.credentials, request.max_body
-        response = await http.request(
-            request.method,
-            request.url,
-            data=None if credentials is None else credentials.form(),
-            json=request.json,
-            headers=None if http is self._own else self._headers,
-            middlewares=(*http._middlewares, attempt),  # noqa: SLF001 (else it replaces them)
-            allow_redirects=False,
-            raise_for_status=False,
-            timeout=_NO_TIMEOUT,
-        )
-        read, content = bytearray(), response.content
+    def http_session(self) -> aiohttp.ClientSession:
+        """Return the user's HTTP session, or our own, which is opened at its first use."""
+        if self._http is None:
+            self.operations.check()
+            self._options = {"allow_redirects": False}
+            if self._user_session is not None:
+                self._http = self._user_session
+                self._options |= {
+                    "auto_decompress": True,
+                    "headers": self._headers,
+                    "middlewares": self.middlewares(self._authorize),
+                    "raise_for_status": False,
+                    "timeout": NO_TIMEOUT,
+                }
+            else:
+                self._http = aiohttp.ClientSession(
+                    connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                    headers=self._headers,
+                    middlewares=(self._authorize,),
+                    timeout=NO_TIMEOUT,
+                )
+        if self._http.closed:
+            raise SessionClosedError(_HTTP_SESSION_CLOSED)
+        return self._http
+
+    def middlewares(self, ours: aiohttp.ClientMiddlewareType) -> Any:
+        """Return the middlewares of the user's HTTP session, and ours as the innermost one.
+
+        Alone, ours would replace those of the session.
+        """
+        if self._user_session is None:
+            return (ours,)
+        return (*self._user_session._middlewares, ours)  # noqa: SLF001 (not public)
+
+    @property
+    def queued(self) -> int:
+        """Number of attempts that wait for a connection, the cooldown, a token or a slot."""
+        return self._queued_for_connection + self.throttle.queued
+
+    @property
+    def is_http_closed(self) -> bool:
+        """Whether the HTTP session is closed."""
+        return self._http is not None and self._http.closed
+
+    @property
+    def in_flight(self) -> int:
+        """Number of attempts that were sent and have no complete response yet."""
+        running = self.operations.running
+        return sum(isinstance(one, Attempt) and one.was_sent for one in running)
+
+    async def close(self) -> None:
+        """Close the connections, unless they belong to the user's session."""
+        if self._http is not None and self._http is not self._user_session:
+            await self._http.close()
+
+    async def _queue_for_connection(self, attempt: Attempt) -> None:
+        attempt.expire_at(math.inf)
+        self._queued_for_connection += 1
         try:
-            while not content.at_eof() and len(read) <= max_body:
-                read += await content.readany()
+            await self.connections.acquire()
+        finally:
+            self._queued_for_connection -= 1
+        attempt.start_timer()
+
+    async def _authorize(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Queue, authorize and send an attempt: the client middleware, called for each send."""
+        attempt, tokens, throttle = _current_attempt.get(), self._tokens, self.throttle
+        if attempt.error_before_send is not None:  # aiohttp repeats a request after some exceptions
+            raise attempt.error_before_send
+        while True:
+            now = asyncio.get_running_loop().time()
+            if (
+                now < tokens.fresh_until
+                and tokens.token is not attempt.rejected
+                and attempt.request.client_secret is None
+                and throttle.try_acquire(now)
+            ):
+                attempt.token = tokens.token
+            else:
+                now = await self._queue(attempt)
+            if attempt.token is None:  # http_session may add credentials of its own
+                request.headers.pop("Authorization", None)
+            else:
+                request.headers["Authorization"] = attempt.token.authorization
+            attempt.was_sent = True
+            self.requests += 1
+            try:
+                response = await handler(request)
+            finally:
+                attempt.received_at = asyncio.get_running_loop().time()
+                throttle.release(attempt.received_at)
+            if response.status == 429:
+                await self._cool_down(attempt, response, now)
+            elif throttle.cooldown.bursts:
+                throttle.cooldown.on_success(now)
+            if response.status != 401 or not self._reject_token(attempt):
+                return response
+            response.release()
+            # If the refresh fails, its traceback must not lead to the rejected token.
+            del response, request.headers["Authorization"]
+
+    def _reject_token(self, attempt: Attempt) -> bool:
+        """Handle a 401, and return whether to repeat the request with another token."""
+        if attempt.token is None or attempt.rejected is not None or not self._tokens.is_refreshable:
+            return False
+        self._tokens.reject(attempt.token, attempt.queued_at)
+        attempt.prepare_resend()
+        return True
+
+    async def _queue(self, attempt: Attempt) -> float:
+        """Wait until the attempt has a token and a slot, and return that moment."""
+        attempt.expire_at(math.inf)
+        attempt.was_sent = False
+        try:
+            if attempt.request.client_secret is not None:
+                now = await self.throttle.acquire()
+            else:
+                async with self.throttle.queue():
+                    await self.throttle.cooldown.wait()
+                    attempt.token = await self._tokens.get(attempt.queued_at, attempt.rejected)
+                    now = await self.throttle.acquire()
+            if self.is_http_closed:
+                self.throttle.release(now)
+                raise SessionClosedError(_HTTP_SESSION_CLOSED)
+        except Exception as error:
+            attempt.error_before_send = error
+            raise
+        finally:
+            if not self.queued:
+                self._tokens.forget_failure()
+        attempt.start_timer()
+        return now
+
+    async def _cool_down(
+        self, attempt: Attempt, response: aiohttp.ClientResponse, sent_at: float
+    ) -> None:
+        retry_after = parse_retry_after(response.headers.get("Retry-After"), time.time())
+        self.throttle.cooldown.start(sent_at, retry_after)
+        attempt.expire_at(math.inf)
+        try:
+            await self.throttle.share_cooldown()
+        except BaseException as error:
+            response.close()
+            if isinstance(error, Exception):
+                attempt.error_before_send = error
+            raise
+        attempt.start_timer()
+
+    async def _receive(self, attempt: Attempt, response: aiohttp.ClientResponse) -> Response:
+        max_body, content = attempt.request.max_body, response.content
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            while not content.at_eof() and size <= max_body:
+                chunks.append(await content.readany())
+                size += len(chunks[-1])
         except BaseException:
+            chunks.clear()  # the traceback of a cancellation keeps this frame
             response.close()
             raise
-        if len(read) > max_body:
-            response.close()  # else the connection is free already
-        _log.debug("%s %s: %d", request.method, request.url, response.status)
-        body, headers = bytes(read), {}
-        if not 200 <= response.status <= 299:
-            headers = {k: response.headers[k] for k in _KEPT_HEADERS if k in response.headers}
-        secret = attempt.token if credentials is None else credentials.client_secret
-        if secret is not None and len(secret.value) >= _SHORTEST_SECRET:
-            body = body.replace(secret.value.encode(), b"***")
-            headers = {k: v.replace(secret.value, "***") for k, v in headers.items()}
-        return Answer(
-            request.url, response.status, headers, body[: max_body + 1], time.time(), max_body
+        if size > max_body:
+            response.close()  # otherwise the connection has been released already
+        status = response.status
+        if _log.isEnabledFor(logging.DEBUG):
+            job_id = attempt.request.job_id
+            extra = {} if job_id is None else {"job_id": job_id}
+            _log.debug("%s %s: %d", response.method, response.url, status, extra=extra)
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        secret = attempt.token or attempt.request.client_secret
+        # A user's middleware may not have called ours.
+        received_at = attempt.received_at or attempt.queued_at
+        if 200 <= status <= 299:
+            return Response(status, body, received_at, secret)
+        headers = {
+            name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers
+        }
+        return Response(status, body, received_at, secret, headers, str(response.url), time.time())
+
+    async def _request_token(self) -> tuple[Secret, float | None]:
+        assert self._credentials is not None, "only used with credentials"  # noqa: S101
+        request = endpoints.request_token(
+            self._credentials.client_id, self._credentials.client_secret
         )
-
-    def _too_late(self, request: Request) -> TransportError:
-        return TransportError(
-            request.about,
-            f"no whole answer came from {_host(request.url)} within {self._scopes.seconds:g} s",
-            "Try again later, or with a longer request_timeout.",
-        )
-
-    def _failure(
-        self, request: Request, error: Exception, attempt: _Attempt | None
-    ) -> TransportError:
-        about, host = request.about, _host(request.url)
-        # Some tell the whole address, which may hold a signature.
-        text = _ADDRESS.sub("…", one_line(f"{type(error).__name__}: {error}"))
-        if attempt is not None and attempt.token is not None:
-            text = text.replace(attempt.token.value, "***")
-        if isinstance(error, _UNTRUSTED):
-            return TransportError(
-                about,
-                f"the certificate of {host} could not be verified ({text})",
-                "Check base_url, or give http= a ClientSession whose ssl context trusts that host.",
-                temporary=False,
-            )
-        if isinstance(error, aiohttp.ClientConnectorError):
-            via_proxy = isinstance(error, aiohttp.ClientProxyConnectionError)
-            host = f"{'the proxy ' if via_proxy else ''}{error.host}:{error.port}"
-            reason = one_line(error.strerror or str(error.os_error))
-            return TransportError(
-                about, f"{host} could not be reached ({reason})", "Check base_url and the network."
-            )
-        if isinstance(error, aiohttp.ServerTimeoutError):  # of a file, whose times are aiohttp's
-            return TransportError(
-                about,
-                f"nothing came from {host} within {self._scopes.seconds:g} s",
-                "Try again later, or with a longer request_timeout.",
-            )
-        return TransportError(
-            about, f"the answer of {host} broke off or is not HTTP ({text})", "Try again later."
-        )
-
-    def _opened(self) -> aiohttp.ClientSession:
-        self._own = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=_CONNECTIONS),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=self._headers,
-        )
-        return self._own
+        return parse_token(await self.send(request), request)
 
 
-def _file_url(address: str, about: str, *, loopback: bool) -> URL:
-    """Where a file may be got from. The address may hold a signature, and is told by its host."""
-    try:
-        url = _as_signed(address)
-        host = url.host or ""
-        plain = url.scheme == "http" and loopback and _is_loopback(host)
-        if host and (url.scheme == "https" or plain):
-            return url
-        told = f"{url.scheme}://{host}"
-    except ValueError:
-        told = "no address"
-    raise TransportError(
-        about,
-        f"it would have to be got from {shown(told)}, and not by https",
-        "Report this to the service's support.",
-        temporary=False,
-    )
-
-
-def _as_signed(address: str) -> URL:
-    """The address to the letter, if it can be sent so: a signature may be over its spelling."""
-    return URL(address, encoded=address.isascii() and address.isprintable() and " " not in address)
-
-
-def _joined(url: URL, location: str) -> str:
-    try:
-        return str(url.join(_as_signed(location)))
-    except ValueError:
-        return location
-
-
-def _host(url: URL) -> str:
-    return f"{url.host}:{url.port}"
-
-
-def _connections(http: aiohttp.ClientSession | None) -> int:
-    connector = None if http is None else http.connector
-    limits = (connector.limit, connector.limit_per_host) if connector is not None else ()
-    return min(_CONNECTIONS, *(limit for limit in limits if limit), _CONNECTIONS)
+def _connection_limit(http_session: aiohttp.ClientSession | None) -> int:
+    connector = None if http_session is None else http_session.connector
+    limits = [] if connector is None else [connector.limit, connector.limit_per_host]
+    return min([MAX_CONNECTIONS, *filter(None, limits)])  # 0 means no limit

@@ -1,1 +1,1 @@
-"""Polling: the loop of a wait, its intervals and its sources."""
+"""Polling: the loops of waits and retries, their intervals, the sources of jobs. No HTTP."""

@@ -1,1 +1,1 @@
-"""Operations in flight."""
+"""Operations in flight, alarms, single flight and concurrent outcomes. No HTTP, no jobs."""

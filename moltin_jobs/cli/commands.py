@@ -1,373 +1,145 @@
-"""The command line: progress goes to stderr, results to stdout, the outcome is the exit code.
-
-0 all succeeded, 1 a job failed, 2 usage or configuration, 3 timed out, 4 authentication,
-5 not found, 6 network or service, 130 interrupted; the highest, if several apply.
-"""
-
-from __future__ import annotations
+"""Commands of the command line. Progress goes to stderr, results to stdout."""
 
 import asyncio
-import contextlib
-import datetime
 import errno
-import functools
-import json
-import logging
 import os
-import sys
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
 
-import attrs
 import click
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.text import Text
 
-from .._http.partial_file import check
-from ..errors import (
-    AuthenticationError,
-    ConfigurationError,
-    InvalidJobIdError,
-    JobFailedError,
-    JobNotFoundError,
-    JobTimeoutError,
-    MoltinJobsError,
-    PermissionDeniedError,
-    one_line,
-)
-from ..models import Job, JobState
-from ..session import JobsSession
-from ..settings import check_seconds
-from . import demo
-from .progress import Board, Outcome, counted, follow
+from .. import __version__
+from . import demo as demos
+from . import options
+from .files import export_file, save_file
+from .options import CommandContext, session_command
+from .output import EXIT_CODES, Output, exit_code
+from .progress import outcome_of, wait_for_outcomes
+from .runner import run
+from .table import WaitProgress
 
-_log = logging.getLogger("moltin_jobs")
-_EXIT_CODES: list[tuple[tuple[type[MoltinJobsError], ...], int]] = [
-    ((JobFailedError,), 1),
-    ((ConfigurationError, InvalidJobIdError), 2),
-    ((JobTimeoutError,), 3),
-    ((AuthenticationError, PermissionDeniedError), 4),
-    ((JobNotFoundError,), 5),
-]
+_HELP = f"""Look up, wait for and export with the jobs of Elastic Path Commerce.
+
+Credentials come from the environment: EPCC_CLIENT_ID and EPCC_CLIENT_SECRET, or EPCC_ACCESS_TOKEN.
+Exit codes: {", ".join(f"{code} {meaning}" for code, (meaning, _) in EXIT_CODES.items())}. The
+highest, if several apply.
+Example: moltin-jobs wait ID
+"""
 
 
-def _exit_code(outcome: Outcome) -> int:
-    # Where a file was not found, it may be for the job's failure.
-    job = outcome.job if isinstance(outcome, JobNotFoundError) else outcome
-    if isinstance(job, Job) and job.state in (JobState.FAILED, JobState.CANCELLED):
-        return 1
-    if isinstance(outcome, Job):
-        return 0
-    return next((code for kinds, code in _EXIT_CODES if isinstance(outcome, kinds)), 6)
-
-
-def _document(job_id: str, outcome: Outcome) -> str:
-    """One line of JSON: the job, or the id and what went wrong."""
-    if isinstance(outcome, Job):
-        fields = attrs.asdict(outcome) | {"state": outcome.state}
-        return json.dumps(fields, default=datetime.datetime.isoformat)
-    return json.dumps({"id": job_id, "exception": type(outcome).__name__, "message": str(outcome)})
-
-
-class _ToConsole(logging.Handler):
-    """The log, on the console that the live table is on; the same trouble of many waits, once."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__(logging.WARNING)
-        self.console = console
-        self._told: set[str] = set()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        trouble = getattr(record, "error", None)
-        if trouble is not None and self.level > logging.DEBUG:
-            if trouble in self._told:
-                return
-            self._told.add(trouble)
-        self.console.print(Text(self.format(record)), soft_wrap=True)
-
-
-@attrs.frozen
-class _Asked:
-    """What every command is told that asks the service."""
-
-    console: Console
-    base_url: str | None
-    as_json: bool
-    quiet: bool
-
-    def session(self, **settings: Any) -> JobsSession:
-        if self.base_url:
-            settings["base_url"] = self.base_url
-        return JobsSession.from_env(**settings)
-
-    def report(self, job_id: str, outcome: Outcome, say: Callable[..., None] = click.echo) -> int:
-        """Tell the outcome on stdout, and an error on stderr besides; return the exit code."""
-        if self.as_json:
-            say(_document(job_id, outcome))
-        elif isinstance(outcome, Job):
-            told = outcome.error or outcome.file_url
-            say("\t".join([job_id, one_line(outcome.status)] + ([one_line(told)] if told else [])))
-        if not isinstance(outcome, Job):
-            text = str(outcome)
-            named = (f"job {job_id}", f"Job {job_id}", repr(job_id))
-            if not any(name in text for name in named):  # an error of a token, say
-                text = f"job {job_id}: {text}"
-            say(f"error: {text}", err=True)
-        return _exit_code(outcome)
-
-    def saved(self, job_id: str, file: Path) -> int:
-        """Tell where the file of a job is."""
-        document = json.dumps({"id": job_id, "saved_as": str(file)})
-        click.echo(document if self.as_json else f"{job_id}\t{file}")
-        return 0
-
-
-def _run(main: Coroutine[Any, Any, int]) -> None:
-    try:
-        code = asyncio.run(main)
-    except KeyboardInterrupt:
-        code = 130
-    except MoltinJobsError as error:
-        click.echo(f"error: {error}", err=True)
-        code = _exit_code(error)
-    sys.exit(code)
-
-
-def _asks(command: Callable[..., Coroutine[Any, Any, int]]) -> Callable[..., None]:
-    """Make a command of what asks the service, with the options that all such have."""
-
-    @functools.wraps(command)
-    @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-    @click.option("-q", "--quiet", is_flag=True, help="No progress, no warnings; errors only.")
-    @click.option("-v", "--verbose", is_flag=True, help="Log every request and poll to stderr.")
-    @click.option("--base-url", help="The API's address.  [env: EPCC_API_BASE_URL]")
-    @click.pass_obj
-    def asking(
-        log: _ToConsole,
-        /,
-        *,
-        base_url: str | None,
-        as_json: bool,
-        quiet: bool,
-        verbose: bool,
-        **arguments: Any,
-    ) -> None:
-        if quiet and verbose:
-            raise click.UsageError("--quiet and --verbose exclude each other")
-        if quiet or verbose:
-            log.setLevel(logging.ERROR if quiet else logging.DEBUG)
-        _run(command(_Asked(log.console, base_url, as_json, quiet), **arguments))
-
-    return asking
-
-
-def _ids(context: click.Context, _argument: click.Parameter, given: tuple[str, ...]) -> list[str]:
-    """The ids given, each once; ``-`` stands for those on standard input, one a word."""
-    if context.resilient_parsing:  # a shell asks for completions
-        return []
-    try:
-        words = [w for one in given for w in (_read_words() if one == "-" else [one])]
-    except KeyboardInterrupt:
-        raise click.exceptions.Exit(130) from None
-    if not words:
-        raise click.UsageError("no job id was given")
-    return list(dict.fromkeys(words))
-
-
-def _read_words() -> list[str]:
-    text = sys.stdin.buffer.read() if sys.stdin else b""  # there is none if it was closed
-    return text.decode(errors="replace").split()
-
-
-def _place(_context: click.Context, _argument: click.Parameter, given: Path) -> Path:
-    if str(given) == "-":
-        raise click.BadParameter("give a name, not -: a file appears once it is whole.")
-    return given
-
-
-_job_ids = click.argument("job_ids", nargs=-1, required=True, metavar="ID…", callback=_ids)
-_filter = click.option("--filter", "filter_", help="Which orders, in the service's own words.")
-_file = click.argument(
-    "file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), callback=_place
-)
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="moltin-jobs")
-@click.pass_context
-def commands(context: click.Context) -> None:
-    """Look up, wait for and export by the Jobs of Elastic Path Commerce.
-
-    Credentials come from the environment: EPCC_CLIENT_ID with EPCC_CLIENT_SECRET, or
-    EPCC_ACCESS_TOKEN. Exit codes: 0 all succeeded, 1 a job failed, 2 usage or configuration,
-    3 timed out, 4 authentication, 5 not found, 6 network or service, 130 interrupted.
-    Example: moltin-jobs wait ID
-    """
-    context.obj = log = _ToConsole(Console(stderr=True))
-    log.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
-    _log.addHandler(log)
-    _log.setLevel(logging.DEBUG)  # the board goes by it; what is printed is the handler's affair
-    context.call_on_close(lambda: _log.removeHandler(log))
+@click.group(help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def commands() -> None:
+    """Group of all commands."""
 
 
 @commands.command()
-@_job_ids
-@_asks
-async def get(asked: _Asked, *, job_ids: list[str]) -> int:
-    """Look jobs up once: id, status, and the error or the file.
+@options.job_ids_argument
+@session_command
+async def get(context: CommandContext, job_ids: list[str]) -> int:
+    """Look up jobs once: id, status, and the error or the file.
 
-    "-" reads ids from standard input.
+    The output is in the order of the ids. "-" reads ids from stdin.
 
     Example: moltin-jobs get --json - < ids.txt
     """
-    async with asked.session() as session:
-
-        async def outcome(job_id: str) -> Outcome:
-            try:
-                return await session.get_job(job_id)
-            except MoltinJobsError as error:
-                return error
-
-        outcomes = await asyncio.gather(*map(outcome, job_ids))
-    return max(map(asked.report, job_ids, outcomes))
+    async with context.session() as session:  # closing the session ends remaining lookups
+        lookups = [asyncio.ensure_future(outcome_of(session.get_job(job_id))) for job_id in job_ids]
+        return max(
+            [
+                context.output.print_outcome(job_id, await lookup)
+                for job_id, lookup in zip(job_ids, lookups, strict=True)
+            ]
+        )
 
 
 @commands.command()
-@_job_ids
-@click.option("--timeout", type=float, help="Seconds for each job at most; else no limit.")
-@_asks
-async def wait(asked: _Asked, *, job_ids: list[str], timeout: float | None) -> int:
-    """Wait until jobs have ended; each is reported as it does.
+@options.job_ids_argument
+@options.timeout_option(help="Limit for each wait. Default: none.")
+@session_command
+async def wait(context: CommandContext, job_ids: list[str], timeout: float | None) -> int:
+    """Wait until jobs have ended. Each is printed when it has.
 
-    "-" reads ids from standard input.
+    "-" reads ids from stdin.
 
     Example: moltin-jobs wait --timeout 600 - < ids.txt
     """
-    board = Board(asked.console, job_ids, quiet=asked.quiet)
-    async with counted(board) as http, asked.session(http=http) as session:
-        report = functools.partial(asked.report, say=board.say)
-        outcomes = await follow(session, board, timeout, report)
-    return max(map(_exit_code, outcomes))
+    output = context.output
+    waits = [WaitProgress(job_id) for job_id in job_ids]
+    async with context.session() as session:
+        try:
+            outcomes = await wait_for_outcomes(
+                session, waits, output, output.print_outcome, timeout=timeout
+            )
+        except asyncio.CancelledError:
+            left = " ".join(wait.job_id for wait in waits if wait.outcome is None)
+            output.print_note(f"interrupted. Jobs that have not ended: {left}")
+            raise
+    return max(map(exit_code, outcomes))
 
 
 @commands.command()
-@click.option("--type", "job_type", default="order_export", show_default=True)
-@_filter
-@_asks
-async def create(asked: _Asked, *, job_type: str, filter_: str | None) -> int:
+@click.option("--type", "job_type", metavar="TYPE", default="order_export", show_default=True)
+@options.filter_option
+@session_command
+async def create(context: CommandContext, job_type: str, order_filter: str | None) -> int:
     """Create a job, and print its id and status.
 
     Example: moltin-jobs create --filter 'gt(created_at,2018-09-01)'
     """
-    async with asked.session() as session:
-        job = await session.create_job(job_type, filter=filter_)
-    asked.report(job.id, job)
+    async with context.session() as session:
+        job = await session.create_job(job_type, filter=order_filter)
+    context.output.print_job(job.id, job)
     return 0
 
 
 @commands.command("list")
-@_asks
-async def list_(asked: _Asked) -> int:
-    """List the store's jobs, each as `get` tells it.
+@session_command
+async def list_(context: CommandContext) -> int:
+    """List all jobs of the store, each as `get` prints it.
 
     Example: moltin-jobs list --json
     """
-    async with asked.session() as session:
+    async with context.session() as session:
         for job in await session.list_jobs():
-            asked.report(job.id, job)
+            context.output.print_job(job.id, job)
     return 0
 
 
 @commands.command()
 @click.argument("job_id", metavar="ID")
-@_file
-@_asks
-async def download(asked: _Asked, *, job_id: str, file: Path) -> int:
+@options.file_argument
+@options.timeout_option(help="Limit for the download. Default: none.")
+@session_command
+async def download(context: CommandContext, job_id: str, path: Path, timeout: float | None) -> int:
     """Save the file of a job that has succeeded.
 
-    It appears under its name once it is whole, in place of one that is there.
+    FILE appears, or is replaced, when the download is complete.
 
     Example: moltin-jobs download ID orders.csv
     """
-    async with asked.session() as session:
+    async with context.session() as session:
         try:
-            await _save(session, job_id, file, asked)
-        except MoltinJobsError as error:
-            return asked.report(job_id, error)
-    return asked.saved(job_id, file)
+            error = await save_file(session, job_id, path, context.output, timeout)
+        except asyncio.CancelledError:
+            retry = context.command("download", job_id, str(path))
+            context.output.print_note(f"interrupted. Nothing was saved. To try again: {retry}")
+            raise
+    return 0 if error is None else context.output.print_outcome(job_id, error)
 
 
 @commands.command()
-@_file
-@_filter
-@click.option("--timeout", type=float, help="Seconds for the job at most; else no limit.")
-@_asks
-async def export(asked: _Asked, *, file: Path, filter_: str | None, timeout: float | None) -> int:
-    """Export orders: create the job, wait for it, save its file.
+@options.file_argument
+@options.filter_option
+@options.timeout_option(help="Limit for all of it. Default: none.")
+@session_command
+async def export(
+    context: CommandContext, path: Path, order_filter: str | None, timeout: float | None
+) -> int:
+    """Export orders: create a job, wait for it, and save its file.
 
     Example: moltin-jobs export --timeout 3600 orders.csv
     """
-    if timeout is not None:
-        check_seconds("timeout", timeout)
-    await _check(file)
-    board = Board(asked.console, quiet=asked.quiet)
-    async with counted(board) as http, asked.session(http=http) as session:
-        job = await session.create_job(filter=filter_)
-        board.add(job.id)
-        then = f"go on by: moltin-jobs wait {job.id} && {_downloading(job.id)}"
-        try:
-            (outcome,) = await follow(session, board, timeout, lambda _id, _outcome: None)
-        except asyncio.CancelledError:
-            board.say(then, err=True)
-            raise
-        if not isinstance(outcome, Job) or outcome.state is not JobState.SUCCEEDED:
-            code = asked.report(job.id, outcome, board.say)
-            if isinstance(outcome, MoltinJobsError) and outcome.temporary:
-                board.say(then, err=True)
-            return code
-        try:
-            await _save(session, job.id, file, asked)
-        except MoltinJobsError as error:
-            return asked.report(job.id, error)
-    return asked.saved(job.id, file)
-
-
-def _downloading(job_id: str) -> str:
-    return f"moltin-jobs download {job_id} FILE"
-
-
-async def _check(file: Path) -> None:
-    try:
-        await check(file)
-    except OSError as error:
-        raise ConfigurationError(f"{file}: {error.strerror}. Nothing was asked for.") from None
-
-
-async def _save(session: JobsSession, job_id: str, file: Path, asked: _Asked) -> None:
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TimeElapsedColumn(),
-    )
-    bars = Progress(*columns, console=asked.console)
-    bar = bars.add_task(file.name, total=None)
-
-    def progress(received: int, length: int | None) -> None:
-        bars.update(bar, completed=received, total=length)
-
-    try:
-        with bars if asked.console.is_terminal and not asked.quiet else contextlib.nullcontext():
-            await session.download(job_id, file, progress=progress)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{file}: {error.strerror}. Job {job_id} keeps its file: {_downloading(job_id)}"
-        ) from None
-    except asyncio.CancelledError:
-        click.echo(f"interrupted; nothing was saved. Again: {_downloading(job_id)}", err=True)
-        raise
+    return await export_file(context, path, order_filter, timeout)
 
 
 @commands.command()
@@ -376,31 +148,31 @@ async def _save(session: JobsSession, job_id: str, file: Path, asked: _Asked) ->
     type=click.IntRange(0, 65535),
     default=8000,
     show_default=True,
-    help="On loopback; 0 for a free one.",
+    help="On the loopback interface. 0 takes a free one.",
 )
 def serve(port: int) -> None:
     """Serve a simulated Jobs API with a dozen jobs, until interrupted.
 
     Example: moltin-jobs serve --port 8000
     """
+    output = Output()
     try:
-        _run(demo.serve(port))
+        run(demos.serve(output, port), output)
     except OSError as error:
         if error.errno not in (errno.EADDRINUSE, errno.EACCES):
             raise
-        raise click.BadParameter(
-            f"{port}: {os.strerror(error.errno)}. Give another, or 0 for a free one.",
-            param_hint="--port",
-        ) from None
+        reason = os.strerror(error.errno)
+        message = f"{port}: {reason}. Give another one, or 0 for a free one."
+        raise click.BadParameter(message, param_hint="--port") from None
 
 
-@commands.command("demo")
-@click.pass_obj
-def demo_(log: _ToConsole) -> None:
-    """Watch a dozen jobs run on a simulated service.
+@commands.command()
+def demo() -> None:
+    """Watch a dozen jobs on a simulated service.
 
-    It takes some ten seconds, and no account.
+    It takes about ten seconds, and needs no account.
 
     Example: moltin-jobs demo
     """
-    _run(demo.demo(log.console))
+    output = Output()
+    run(demos.demo(output), output)

@@ -1,60 +1,59 @@
-"""What needs no account: a simulated store to try things on, and a dozen waits to watch."""
-
-from __future__ import annotations
+"""Commands that need no account: a simulated service, and a dozen waits to watch."""
 
 import asyncio
 
-import click
-from rich.console import Console
-
-from .._polling.intervals import Polling
 from ..auth import ClientCredentials
 from ..session import JobsSession
+from ..settings import Polling
 from ..testing.simulator import Simulator
-from .progress import Board, counted, follow
+from .output import Output
+from .progress import wait_for_outcomes
+from .streams import write_line
+from .table import WaitProgress, format_duration
 
-SECONDS = (0.7, 1.2, 0.9, 0.8, 1.3, 1.0, 0.9, 0.8, 1.1, 0.9, 1.0, 0.8)
-POLLING = Polling(initial=0.4, factor=1.1, max_interval=0.7)
-_FAILS = 5
-_DOCUMENTED_ERROR = "No results matched the supplied filter"
-_SERVED_PACE = 3.0
-_CREATED_SECONDS = 3.0
-
-
-def _fill(simulator: Simulator, *, pace: float = 1.0) -> list[str]:
-    """A dozen jobs, one of which will fail as the documents show."""
-    return [
-        simulator.add_job(
-            f"order-export-{number:02}",
-            duration=seconds * pace,
-            error=_DOCUMENTED_ERROR if number == _FAILS else None,
-        )
-        for number, seconds in enumerate(SECONDS, start=1)
-    ]
+DURATIONS = (0.7, 1.2, 0.9, 0.8, 1.3, 1.0, 0.9, 0.8, 1.1, 0.9, 1.0, 0.8)
+"""Seconds that the jobs run, one after another."""
+POLLING = Polling(initial_interval=0.4, multiplier=1.1, max_interval=0.7)
+_FAILED_NUMBER = 5
+_FAILURE = "No results matched the supplied filter"
+_SERVE_SLOWDOWN = 3.0
+_CREATION_SECONDS = 3.0
 
 
-async def serve(port: int) -> int:
-    """Serve a dozen jobs, and those that are created, for ever."""
-    async with Simulator(port=port, creation_seconds=_CREATED_SECONDS) as simulator:
-        ids = _fill(simulator, pace=_SERVED_PACE)
-        click.echo(f"export EPCC_API_BASE_URL={simulator.url}")
-        click.echo(f"export EPCC_CLIENT_ID={simulator.client_id}")
-        click.echo(f"export EPCC_CLIENT_SECRET={simulator.client_secret}")
-        click.echo(f"serving the jobs {' '.join(ids)}; Ctrl-C ends it", err=True)
+async def serve(output: Output, port: int) -> int:
+    """Serve a dozen jobs, and those that are created, until the task is cancelled."""
+    async with Simulator(port=port, creation_seconds=_CREATION_SECONDS) as simulator:
+        job_ids = _add_jobs(simulator, slowdown=_SERVE_SLOWDOWN)
+        for name, value in simulator.environment.items():
+            write_line(f"export {name}={value}")
+        output.print_note(f"serving the jobs {' '.join(job_ids)}. Press Ctrl-C to stop.")
         return await asyncio.Event().wait()
 
 
-async def demo(console: Console) -> int:
-    """Wait for a dozen jobs at once, and tell how they ended."""
+async def demo(output: Output) -> int:
+    """Wait for a dozen jobs at the same time, and print how they ended."""
     async with Simulator() as simulator:
-        board = Board(console, _fill(simulator))
-        credentials = ClientCredentials(simulator.client_id, simulator.client_secret)
-        async with (
-            counted(board) as http,
-            JobsSession(credentials, base_url=simulator.url, polling=POLLING, http=http) as session,
-        ):
-            await follow(session, board, None, lambda _job_id, _outcome: None)
-        requests = len(simulator.requests)
-    click.echo(f"\n{len(SECONDS)} jobs waited for at once, in {requests} requests:\n")
-    Console().print(board.result())
+        auth = ClientCredentials(simulator.client_id, simulator.client_secret)
+        async with JobsSession(auth, base_url=simulator.url, polling=POLLING) as session:
+            started_at = asyncio.get_running_loop().time()
+            waits = [WaitProgress(job_id) for job_id in _add_jobs(simulator)]
+            await wait_for_outcomes(session, waits, output)
+    write_line(f"\n{len(waits)} waits at the same time, {len(simulator.requests)} requests:\n")
+    write_line("job              ended as  after   error")
+    for wait in waits:
+        after = format_duration(wait.changed_at - started_at)
+        error = getattr(wait.outcome, "error", None) or ""
+        write_line(f"{wait.job_id}  {wait.status[0]:8}  {after:6}  {error}".rstrip())
     return 0
+
+
+def _add_jobs(simulator: Simulator, *, slowdown: float = 1.0) -> list[str]:
+    """Add a dozen jobs, one of which will fail."""
+    return [
+        simulator.add_job(
+            f"order-export-{number:02}",
+            duration=seconds * slowdown,
+            error=_FAILURE if number == _FAILED_NUMBER else None,
+        )
+        for number, seconds in enumerate(DURATIONS, start=1)
+    ]

@@ -1,269 +1,126 @@
-"""What is seen of many waits: a live table on a terminal, else a line at each change.
-
-Everything that goes to stderr goes through one console, so that no line tears the table. What the
-waits live through is learned from the fields of the log.
-"""
-
-from __future__ import annotations
+"""Waits for many jobs, whose progress is printed or shown in a table."""
 
 import asyncio
-import collections
 import contextlib
-import datetime
-import logging
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-import aiohttp
-import attrs
-import click
-from rich.console import Group
 from rich.live import Live
-from rich.table import Column, Table
-from rich.text import Text
 
-from ..errors import ConfigurationError, JobTimeoutError, MoltinJobsError, one_line
-from ..models import Job, JobState
+from .._tasks.outcomes import gather_outcomes
+from ..errors import MoltinJobsError, single_line
+from ..models import Job
+from ..session import JobsSession
+from .messages import label
+from .output import Outcome, Output
+from .table import WaitProgress, WaitTable
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from ..session import JobsSession
-
-Outcome = Job | MoltinJobsError
-"""How a wait ended; a job that failed is a `Job`."""
-
-_log = logging.getLogger("moltin_jobs")
-_STYLES = {
-    JobState.PENDING: "dim",
-    JobState.RUNNING: "cyan",
-    JobState.SUCCEEDED: "green",
-    JobState.FAILED: "red",
-    JobState.CANCELLED: "yellow",
-}
-_RATE_SECONDS = 5
-_AROUND_ROWS = 4  # the title, the header, the row that tells of more, the cursor's
+_REFRESHES_PER_SECOND = 8
 
 
-@attrs.define
-class _Row:
-    since: float
-    """When the state that is shown began to be seen."""
-    job: Job | None = None
-    polls: int = 0
-    trouble: str | None = None
-    """What the last polls met, if they failed."""
-    outcome: Outcome | None = None
+class ProgressLines:
+    """Lines that show what has changed, for a log."""
 
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._started_at = asyncio.get_running_loop().time()
+        self._errors: dict[str, MoltinJobsError] = {}
+        self._texts: dict[str, str] = {}
 
-class Board:
-    """The waits for ``job_ids``, as they go."""
-
-    def __init__(
-        self, console: Console, job_ids: Iterable[str] = (), *, quiet: bool = False
-    ) -> None:
-        self._console = console
-        self._quiet = quiet
-        self._live = console.is_terminal and not console.is_dumb_terminal and not quiet
-        self._started = now = time.monotonic()
-        self._rows = {job_id: _Row(now) for job_id in job_ids}
-        self._sent: collections.deque[float] = collections.deque()
-
-    def add(self, job_id: str) -> None:
-        """Show one more."""
-        self._rows[job_id] = _Row(time.monotonic())
-
-    def sent(self) -> None:
-        """Count a request."""
-        self._sent.append(time.monotonic())
-
-    def heard(self, record: logging.LogRecord) -> None:
-        """Show what the log tells of a poll."""
-        told = vars(record)
-        row = self._rows.get(told.get("job_id", ""))
-        if row is None or "attempt" not in told:
+    def print_changes(self, wait: WaitProgress) -> None:
+        """Print what has changed since the last call for this wait, unless a table shows it."""
+        if self._output.is_quiet or self._output.is_live:
             return
-        row.polls = told["attempt"]
-        before, row.trouble = row.trouble, None
-        if "error" not in told:
-            if (
-                before is not None
-                and row.job is not None
-                and row.job.status == told.get("job_status")
-            ):
-                self._line(row.job.id, row.job.status)
-        elif "wait" in told:
-            row.trouble = f"{told['error']} x{told['failures']}, trying again"
-            if before is None:
-                self._line(told["job_id"], f"{told['error']}, trying again")
+        watch, job_id = wait.watch, wait.job_id
+        error = watch.last_error if watch else None
+        if error is not None and error is not self._errors.get(job_id):
+            self._errors[job_id] = error
+            self._print(job_id, f"{label(error)}, retrying")
+        if isinstance(wait.outcome, MoltinJobsError):
+            self._print(job_id, label(wait.outcome))
+        elif watch and watch.job and not watch.consecutive_failures:
+            self._print(job_id, single_line(watch.job.status))
 
-    def changed(self, job_id: str, job: Job) -> None:
-        """Show the job's new status."""
-        row = self._rows[job_id]
-        row.job, row.since = job, time.monotonic()
-        self._line(job_id, job.status)
-
-    def ended(self, job_id: str, outcome: Outcome) -> None:
-        """Show how the wait ended."""
-        row = self._rows[job_id]
-        row.outcome, row.since, row.trouble = outcome, time.monotonic(), None
-        if isinstance(outcome, JobTimeoutError):
-            row.polls = outcome.polls  # the last may hang yet
-        if not isinstance(outcome, Job):
-            self._line(job_id, type(outcome).__name__)
-
-    def running(self) -> list[str]:
-        """The ids of the jobs whose waits have not ended."""
-        return [job_id for job_id, row in self._rows.items() if row.outcome is None]
-
-    def say(self, line: str, *, err: bool = False) -> None:
-        """Print a line of the results, above the table where both are on the terminal."""
-        if err or (self._live and sys.stdout.isatty()):
-            self._console.print(Text(line), soft_wrap=True)
-        else:
-            click.echo(line)
-
-    @contextlib.contextmanager
-    def shown(self) -> Iterator[None]:
-        """Keep the table on the terminal, if there is one."""
-        if not self._live:
-            yield
-            return
-        with Live(
-            console=self._console,
-            get_renderable=self.table,
-            refresh_per_second=8,
-            redirect_stdout=False,
-        ):
-            yield
-
-    def table(self) -> Group:
-        """The waits as they stand; those that go on come first where not all have room."""
-        now = time.monotonic()
-        rows = list(self._rows.items())
-        room = max(self._console.height - _AROUND_ROWS, 1)
-        if len(rows) > room:
-            rows.sort(key=lambda item: item[1].outcome is not None)
-        overall = [f"{len(rows) - len(self.running())} of {len(rows)} jobs ended"]
-        if troubled := sum(row.trouble is not None for _, row in rows):
-            overall += [f"{troubled} in trouble"]
-        overall += [f"{self._rate(now):.1f} requests a second", _duration(now - self._started)]
-        held_whole = [Column(name, no_wrap=True) for name in ("job", "for", "polls")]
-        table = Table(held_whole[0], "status", *held_whole[1:], box=None)
-        for job_id, row in rows[:room]:
-            held = "" if row.outcome is not None else _duration(now - row.since)
-            table.add_row(job_id, _status(row), held, str(row.polls))
-        if len(rows) > room:
-            table.add_row(f"… and {len(rows) - room} more")
-        return Group(_fitted(", ".join(overall)), table)
-
-    def result(self) -> Table:
-        """How each wait ended, and when."""
-        table = Table("job", "ended as", "after", "error", box=None)
-        for job_id, row in self._rows.items():
-            told = row.outcome.error if isinstance(row.outcome, Job) else row.outcome
-            table.add_row(
-                job_id,
-                _status(row, error=False),
-                _duration(row.since - self._started),
-                one_line(str(told or "")),
-            )
-        return table
-
-    def _rate(self, now: float) -> float:
-        # Whole seconds, since over any other span bursts of one a second would look like more.
-        seconds = min(max(int(now - self._started), 1), _RATE_SECONDS)
-        while self._sent and self._sent[0] < now - seconds:
-            self._sent.popleft()
-        return len(self._sent) / seconds
-
-    def _line(self, job_id: str, status: str) -> None:
-        if not (self._quiet or self._live):
-            seconds = time.monotonic() - self._started
-            self.say(f"{seconds:7.1f} s  {job_id}  {one_line(status)}", err=True)
+    def _print(self, job_id: str, text: str) -> None:
+        if self._texts.get(job_id) != text:
+            self._texts[job_id] = text
+            seconds = asyncio.get_running_loop().time() - self._started_at
+            self._output.print_note(f"{seconds:7.1f} s  {job_id}  {text}")
 
 
-def _status(row: _Row, *, error: bool = True) -> Text:
-    if isinstance(row.outcome, MoltinJobsError):
-        return _fitted(type(row.outcome).__name__, "red")
-    text = _fitted("")
-    if row.job is not None:
-        text.append(one_line(row.job.status), _STYLES.get(row.job.state))
-        if error and row.job.error:
-            text.append(f" ({one_line(row.job.error)})", "dim")
-    if row.trouble is not None:
-        text.append(f"; {row.trouble}" if text else row.trouble, "yellow")
-    return text or _fitted("…", "dim")
-
-
-def _fitted(text: str, style: str = "") -> Text:
-    """One line, however little room there is: more than were counted would push the table up."""
-    return Text(text, style, no_wrap=True, overflow="ellipsis")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    return str(datetime.timedelta(seconds=int(seconds)))
-
-
-def counted(board: Board) -> aiohttp.ClientSession:
-    """A session for HTTP that tells the board of each request as it leaves."""
-
-    async def sent(*_: object) -> None:
-        board.sent()
-
-    trace = aiohttp.TraceConfig()
-    trace.on_request_headers_sent.append(sent)
-    return aiohttp.ClientSession(trace_configs=[trace], cookie_jar=aiohttp.DummyCookieJar())
-
-
-class _Listener(logging.Handler):
-    """Gives the board what is logged."""
-
-    def __init__(self, board: Board) -> None:
-        super().__init__(logging.DEBUG)
-        self._board = board
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._board.heard(record)
-
-
-async def follow(
-    session: JobsSession,
-    board: Board,
-    timeout: float | None,
-    report: Callable[[str, Outcome], object],
-) -> list[Outcome]:
-    """Wait for every job of the board at once, each told to ``report`` as it ends."""
-
-    async def watched(job_id: str) -> Outcome:
-        outcome: Outcome
-        try:
-            async for job in session.watch_job(job_id, timeout=timeout):
-                board.changed(job_id, job)
-                outcome = job
-        except ConfigurationError:  # it is not this job that it tells of
-            raise
-        except MoltinJobsError as error:
-            outcome = error
-        board.ended(job_id, outcome)
-        report(job_id, outcome)
-        return outcome
-
-    listener = _Listener(board)
-    _log.addHandler(listener)
+async def outcome_of(result: Awaitable[Job]) -> Outcome:
+    """Return the job, or the error."""
     try:
-        with board.shown():
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(watched(job_id)) for job_id in board.running()]
-            return [task.result() for task in tasks]
-    except ExceptionGroup as failed:
-        raise failed.exceptions[0] from None  # a reader of stdout that went away
-    except asyncio.CancelledError:
-        board.say(f"interrupted; not ended yet: {' '.join(board.running())}", err=True)
-        raise
+        return await result
+    except MoltinJobsError as error:
+        return error
+
+
+async def wait_for_outcomes(
+    session: JobsSession,
+    waits: Sequence[WaitProgress],
+    output: Output,
+    report: Callable[[str, Outcome], object] = lambda _job_id, _outcome: None,
+    *,
+    timeout: float | None = None,
+) -> list[Outcome]:
+    """Wait for jobs at the same time, and return the outcomes in order.
+
+    Args:
+        session: an open session.
+        waits: one for each job. They show the progress.
+        output: output for the progress.
+        report: called with each id and outcome as soon as it is known.
+        timeout: seconds for each wait.
+    """
+    clock = asyncio.get_running_loop().time
+    lines = ProgressLines(output)
+
+    async def follow(wait: WaitProgress) -> Job:
+        wait.watch = session.watch_job(wait.job_id, timeout=timeout)
+        async with wait.watch:
+            async for job in wait.watch:  # noqa: B007 (the last one is returned)
+                wait.changed_at = clock()
+                lines.print_changes(wait)
+        return job
+
+    async def wait_for_one(wait: WaitProgress) -> Outcome:
+        wait.outcome = await outcome_of(follow(wait))
+        wait.changed_at = clock()
+        lines.print_changes(wait)
+        report(wait.job_id, wait.outcome)
+        return wait.outcome
+
+    async with _display(waits, lines, session, output):
+        return await gather_outcomes(map(wait_for_one, waits), return_exceptions=False)
+
+
+@contextlib.asynccontextmanager
+async def _display(
+    waits: Sequence[WaitProgress], lines: ProgressLines, session: JobsSession, output: Output
+) -> AsyncIterator[None]:
+    """Show a table if there is a terminal, and what changes without an event."""
+    table = WaitTable(waits, asyncio.get_running_loop().time)
+
+    async def refresh() -> None:
+        while True:
+            table.add_sample(session.stats().requests)
+            for wait in waits:
+                if wait.outcome is None:
+                    lines.print_changes(wait)
+            await asyncio.sleep(1 / _REFRESHES_PER_SECOND)
+
+    live = Live(
+        table,
+        console=output.console,
+        refresh_per_second=_REFRESHES_PER_SECOND,
+        redirect_stdout=False,
+    )
+    output.is_live = output.has_terminal
+    refreshing = asyncio.create_task(refresh())
+    try:
+        with live if output.is_live else contextlib.nullcontext():
+            yield
     finally:
-        _log.removeHandler(listener)
+        output.is_live = False
+        refreshing.cancel()
+        await asyncio.wait([refreshing])

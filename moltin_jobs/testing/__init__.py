@@ -1,5 +1,8 @@
-"""A simulated store, and pytest fixtures on it."""
+"""A simulated Jobs API for tests and demonstrations. It works without pytest.
 
-from .plugin import AnyFault, Fault, Request, Simulator, moltin_session, moltin_simulator
+The pytest fixtures are in `moltin_jobs.testing.plugin`.
+"""
 
-__all__ = ["AnyFault", "Fault", "Request", "Simulator", "moltin_session", "moltin_simulator"]
+from .simulator import AnyFault, Fault, RecordedRequest, Simulator
+
+__all__ = ["AnyFault", "Fault", "RecordedRequest", "Simulator"]

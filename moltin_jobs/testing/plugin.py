@@ -1,40 +1,57 @@
-"""What the tests of a service want: a store on loopback, and a session on it, as pytest fixtures.
+"""Pytest fixtures: a simulated Jobs API, and a session that uses it.
 
-pytest finds them by itself once the package is installed; they are async, for ``pytest-asyncio``.
-Under ``looptime`` a wait of ten minutes is tested in milliseconds.
+A project turns them on in its ``conftest.py``::
+
+    pytest_plugins = ["moltin_jobs.testing.plugin"]
+
+The fixtures are for async tests and need ``pytest-asyncio``, in its strict or auto mode. The
+simulator responds only while the event loop of the test runs. Use `Simulator.in_thread` in a
+synchronous test.
 """
 
-from __future__ import annotations
-
-import importlib
-from collections.abc import AsyncIterator, Callable
-from typing import Any, TypeVar, cast
+from collections.abc import AsyncIterator
 
 import pytest
 
 from ..session import JobsSession
-from .simulator import AnyFault, Fault, Request, Simulator
+from .simulator import Simulator
 
-__all__ = ["AnyFault", "Fault", "Request", "Simulator", "moltin_session", "moltin_simulator"]
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-_fixture: Callable[[F], F]
 try:
-    _fixture = importlib.import_module("pytest_asyncio").fixture
-except ModuleNotFoundError:  # pytest imports this file wherever the package is installed
-    _fixture = cast("Any", pytest.fixture)
+    import pytest_asyncio
+except ModuleNotFoundError:
+    message = (
+        "moltin_jobs.testing.plugin: pytest-asyncio is not installed. "
+        "Run: pip install 'moltin-jobs[testing]'"
+    )
+    raise pytest.UsageError(message) from None
+
+__all__ = ["moltin_environment", "moltin_session", "moltin_simulator"]
 
 
-@_fixture
+@pytest_asyncio.fixture
 async def moltin_simulator() -> AsyncIterator[Simulator]:
-    """A simulated store: script its jobs by `Simulator.add_job`, its faults by `spoil`."""
+    """A simulated Jobs API on 127.0.0.1, open for one test."""
     async with Simulator() as simulator:
         yield simulator
 
 
-@_fixture
+@pytest_asyncio.fixture
 async def moltin_session(moltin_simulator: Simulator) -> AsyncIterator[JobsSession]:
-    """A session on ``moltin_simulator``, with the settings that `JobsSession` has by default."""
+    """A session with the default settings that uses ``moltin_simulator``."""
     async with JobsSession(moltin_simulator.token, base_url=moltin_simulator.url) as session:
         yield session
+
+
+@pytest.fixture
+def moltin_environment(
+    moltin_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, str]:
+    """Environment variables of ``moltin_simulator``, set for one test.
+
+    `JobsSession.from_env` and the command line use the simulator. ``EPCC_ACCESS_TOKEN`` is removed,
+    so that the test cannot see a real token.
+    """
+    monkeypatch.delenv("EPCC_ACCESS_TOKEN", raising=False)
+    for name, value in moltin_simulator.environment.items():
+        monkeypatch.setenv(name, value)
+    return moltin_simulator.environment

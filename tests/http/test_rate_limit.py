@@ -1,13 +1,17 @@
-"""The rate limit and the pause, in virtual time and without any network."""
+"""The rate limit: permission for each attempt, and what the server sees of it."""
 
 import asyncio
-import itertools
-import logging
+import bisect
+import socket
 
+import aiohttp
+import aiohttp.abc
 import pytest
 
-from moltin_jobs import ConfigurationError
-from moltin_jobs._http.rate_limit import Pacer
+from moltin_jobs import ClientCredentials, ConfigurationError, JobsSession
+from moltin_jobs._http.rate_limit import Throttle
+from moltin_jobs.testing import RecordedRequest, Simulator
+from tests.sessions import assert_idle
 
 pytestmark = pytest.mark.looptime
 
@@ -16,284 +20,304 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def send(pacer: Pacer, travel: float = 0.0) -> float:
-    """Do as the transport does; return when the request was granted."""
-    async with pacer.turn():
-        await pacer.pause_over()
-        granted = await pacer.grant()
-    await asyncio.sleep(travel)
-    pacer.settle()
-    return granted
+async def send(throttle: Throttle, response_time: float = 0.0) -> float:
+    """Send a request as the transport does, and return the moment at which it was permitted."""
+    async with throttle.queue():
+        await throttle.cooldown.wait()
+        sent_at = await throttle.acquire()
+    await asyncio.sleep(response_time)
+    throttle.release(now())
+    return sent_at
 
 
-async def send_many(pacer: Pacer, count: int, travel: float = 0.0) -> list[float]:
-    return await asyncio.gather(*(send(pacer, travel) for _ in range(count)))
+async def send_many(throttle: Throttle, count: int, response_time: float = 0.0) -> list[float]:
+    return await asyncio.gather(*(send(throttle, response_time) for _ in range(count)))
 
 
-def most_in_a_second(times: list[float]) -> int:
+def max_in_one_second(times: list[float]) -> int:
     ordered = sorted(times)
-    return max(sum(1 for t in ordered if start <= t < start + 1) for start in ordered)
+    return max(bisect.bisect_left(ordered, at + 1) - start for start, at in enumerate(ordered))
+
+
+def arrivals(requests: list[RecordedRequest]) -> list[float]:
+    return [request.at for request in requests]
+
+
+class SlowLimiter:
+    """Limiter that takes 100 ms for each request."""
+
+    def __init__(self) -> None:
+        self.acquired = 0
+
+    async def acquire(self) -> None:
+        self.acquired += 1
+        await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize("rate_limit", [0, -1, True, 2.5, "20", [20]], ids=repr)
-def test_nonsense_is_refused(rate_limit: object) -> None:
-    with pytest.raises(ConfigurationError, match=r"^rate_limit must be .* not "):
-        Pacer(rate_limit)  # type: ignore[arg-type]  # the point of it
+def test_invalid_rate_limit_is_rejected(rate_limit: object) -> None:
+    with pytest.raises(
+        ConfigurationError,
+        match=r"^rate_limit must be an int of at least 1, None, or an object with "
+        r"'async def acquire\(\)', not ",
+    ):
+        Throttle(rate_limit)  # type: ignore[arg-type]
 
 
-async def test_no_second_sees_more_than_the_rate() -> None:
-    granted = await send_many(Pacer(40), 130)
-    assert granted == pytest.approx([0] * 40 + [1.001] * 40 + [2.002] * 40 + [3.003] * 10)
+async def test_no_second_has_more_requests_than_the_limit() -> None:
+    sent_at = await send_many(Throttle(40), 130)
+    assert sent_at == pytest.approx([0] * 40 + [1.001] * 40 + [2.002] * 40 + [3.003] * 10)
 
 
-async def test_a_slot_is_held_until_a_second_after_the_answer() -> None:
-    granted = await send_many(Pacer(2), 5, travel=0.5)
-    assert granted == pytest.approx([0, 0, 1.501, 1.501, 3.002])
+async def test_slot_is_held_until_a_second_after_the_response() -> None:
+    sent_at = await send_many(Throttle(2), 5, response_time=0.5)
+    assert sent_at == pytest.approx([0, 0, 1.501, 1.501, 3.002])
 
 
-async def test_no_limit_grants_all_at_once() -> None:
-    assert await send_many(Pacer(None), 1000) == [0.0] * 1000
+async def test_no_limit_permits_all_requests_at_once() -> None:
+    assert await send_many(Throttle(None), 1000) == [0.0] * 1000
 
 
-async def test_a_limiter_of_the_callers_is_asked_once_for_each_send() -> None:
-    class Turnstile:
-        asked = 0
-
-        async def acquire(self) -> None:
-            self.asked += 1
-            await asyncio.sleep(0.1)
-
-    limiter = Turnstile()
-    granted = await send_many(Pacer(limiter), 5)
-    assert granted == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
-    assert limiter.asked == 5
+async def test_custom_limiter_is_acquired_once_for_each_request() -> None:
+    limiter = SlowLimiter()
+    sent_at = await send_many(Throttle(limiter), 5)
+    assert sent_at == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert limiter.acquired == 5
 
 
-async def test_first_come_first_served_but_for_token_requests() -> None:
-    pacer = Pacer(1)
+async def test_requests_are_permitted_in_order_but_token_requests_first() -> None:
+    throttle = Throttle(1)
     order: list[str] = []
 
-    async def ordinary(name: str) -> None:
-        await send(pacer)
+    async def send_ordinary(name: str, *, needs_token: bool = False) -> None:
+        async with throttle.queue():
+            if needs_token:  # its own slot comes before that of any other request
+                await throttle.acquire()
+                throttle.release(now())
+                order.append("token")
+            await throttle.acquire()
+            throttle.release(now())
         order.append(name)
 
-    async def token() -> None:
-        await pacer.grant()
-        order.append("token")
-        pacer.settle()
-
-    async with asyncio.TaskGroup() as group:
-        for name in "abcd":
-            group.create_task(ordinary(name))
-        await asyncio.sleep(0.5)  # a was sent, b is next in the grant, c and d stand in line
-        group.create_task(token())
-    assert order == ["a", "b", "token", "c", "d"]
+    await asyncio.gather(
+        *(send_ordinary(name, needs_token=name == "b") for name in "abcd"),
+    )
+    assert order == ["a", "token", "b", "c", "d"]
 
 
-async def test_who_holds_the_turn_can_have_a_token_requested() -> None:
-    pacer = Pacer(1)
-    async with pacer.turn():
-        await pacer.grant()
-        pacer.settle()
-        await pacer.grant()
-    assert now() == pytest.approx(1.001)
+async def test_counts_of_queued_and_held_follow_each_request() -> None:
+    throttle = Throttle(1)
+    requests = asyncio.gather(*(send(throttle, 0.5) for _ in range(3)))
+    await asyncio.sleep(0.1)
+    assert (throttle.queued, throttle.held) == (2, 1)
+    await asyncio.sleep(0.5)
+    assert (throttle.queued, throttle.held) == (2, 0)
+    await requests
+    assert (throttle.queued, throttle.held) == (0, 0)
 
 
-async def test_a_cancelled_caller_costs_at_most_its_slot() -> None:
-    pacer = Pacer(2)
-    tasks = [asyncio.create_task(send(pacer)) for _ in range(100)]
+async def test_cancelled_requests_cost_at_most_their_slots() -> None:
+    throttle = Throttle(2)
+    tasks = [asyncio.create_task(send(throttle)) for _ in range(100)]
     await asyncio.sleep(0.5)
     for task in tasks[2:90]:
         task.cancel()
-    done = await asyncio.gather(*tasks, return_exceptions=True)
-    times = [result for result in done if isinstance(result, float)]
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    times = [outcome for outcome in outcomes if isinstance(outcome, float)]
     assert len(times) == 12
-    assert most_in_a_second(times) == 2
+    assert max_in_one_second(times) == 2
     assert max(times) <= 6.01
+    assert (throttle.queued, throttle.held) == (0, 0)
 
 
-class TestAtOnce:
-    async def test_without_a_limit_always(self) -> None:
-        pacer = Pacer(None)
-        assert [pacer.grant_nowait(now()) for _ in range(3)] == [True] * 3
+async def test_request_cancelled_while_all_slots_are_held_costs_none() -> None:
+    throttle = Throttle(1)
+    assert throttle.try_acquire(now())
+    waiting = asyncio.create_task(send(throttle))
+    await asyncio.sleep(5)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    throttle.release(now())
+    assert await send(throttle) == pytest.approx(6.001)
 
-    async def test_while_there_are_slots(self) -> None:
-        pacer = Pacer(2)
-        assert [pacer.grant_nowait(now()) for _ in range(3)] == [True, True, False]
-        pacer.settle()
+
+class TestTryAcquire:
+    async def test_without_limit_always_permits(self) -> None:
+        throttle = Throttle(None)
+        assert [throttle.try_acquire(now()) for _ in range(3)] == [True] * 3
+
+    async def test_permits_while_slots_are_free(self) -> None:
+        throttle = Throttle(2)
+        assert [throttle.try_acquire(now()) for _ in range(3)] == [True, True, False]
+        throttle.release(now())
         await asyncio.sleep(1)
-        assert not pacer.grant_nowait(now())
+        assert not throttle.try_acquire(now())
         await asyncio.sleep(0.002)
-        assert pacer.grant_nowait(now())
-        assert not pacer.grant_nowait(now())
+        assert [throttle.try_acquire(now()) for _ in range(2)] == [True, False]
 
-    async def test_never_by_a_limiter_that_has_to_be_awaited(self) -> None:
-        class Turnstile:
-            async def acquire(self) -> None:
-                raise AssertionError
+    async def test_with_custom_limiter_never_permits(self) -> None:
+        limiter = SlowLimiter()
+        assert not Throttle(limiter).try_acquire(now())
+        assert limiter.acquired == 0
 
-        assert not Pacer(Turnstile()).grant_nowait(now())
+    async def test_with_custom_limiter_that_is_falsy_never_permits(self) -> None:
+        class EmptyLimiter(SlowLimiter):
+            def __len__(self) -> int:
+                return 0
 
-    async def test_not_before_whoever_stands_in_line(self) -> None:
-        pacer = Pacer(None)
-        async with pacer.turn():
-            assert not pacer.grant_nowait(now())
-        assert pacer.grant_nowait(now())
+        assert not Throttle(EmptyLimiter()).try_acquire(now())
 
-    async def test_not_before_a_token_request(self) -> None:
-        pacer = Pacer(1)
-        await send(pacer)
-        request = asyncio.create_task(pacer.grant())
-        await asyncio.sleep(0.5)
-        assert not pacer.grant_nowait(now())
-        await request
+    async def test_while_a_request_is_queued_does_not_permit(self) -> None:
+        throttle = Throttle(None)
+        async with throttle.queue():
+            assert not throttle.try_acquire(now())
+        assert throttle.try_acquire(now())
 
-    async def test_not_in_a_pause_nor_in_the_second_after_it(self) -> None:
-        pacer = Pacer(None)
-        pacer.pause(now(), 10)
-        await pacer.pause_over()
-        assert not pacer.grant_nowait(now())
+    async def test_in_cooldown_and_the_second_after_it_does_not_permit(self) -> None:
+        throttle = Throttle(None)
+        throttle.cooldown.start(now(), 10)
+        await throttle.cooldown.wait()
+        assert not throttle.try_acquire(now())
         await asyncio.sleep(0.9)
-        assert not pacer.grant_nowait(now())
+        assert not throttle.try_acquire(now())
         await asyncio.sleep(0.2)
-        assert pacer.grant_nowait(now())
+        assert throttle.try_acquire(now())
 
 
-class TestPause:
-    async def test_nothing_is_granted_and_then_not_everything_at_once(self) -> None:
-        pacer = Pacer(None)
-        pacer.pause(now(), None)
-        granted = await send_many(pacer, 50)
-        first = granted[0]
-        assert 1 <= first <= 1.2
-        gaps = [later - sooner for sooner, later in itertools.pairwise(granted[:20])]
-        assert gaps == pytest.approx([0.05] * 19, abs=0.002)
-        assert granted[21:] == pytest.approx([first + 1] * 29, abs=0.06)
-
-    async def test_fifty_at_once_are_one_storm(self, caplog: pytest.LogCaptureFixture) -> None:
-        pacer = Pacer(None)
-        sent_at = await pacer.grant()
-        await asyncio.sleep(0.1)
-        for _ in range(50):
-            pacer.pause(sent_at, None)
-        (record,) = caplog.records
-        assert record.levelno == logging.WARNING
-        assert 1 <= vars(record)["wait"] <= 1.2
-        seconds = vars(record)["wait"]
-        assert record.getMessage() == f"rate limit met (429): nothing is sent for {seconds:.1f} s"
-        await pacer.pause_over()
-        assert now() == pytest.approx(0.1 + seconds)
-
-    async def test_storms_in_a_row_take_longer_steps(self) -> None:
-        pacer = Pacer(None)
-        for step in (1, 2, 4, 8, 16, 30, 30):
-            sent_at = await pacer.grant()
-            start = now()
-            pacer.pause(sent_at, None)
-            await pacer.pause_over()
-            assert step <= now() - start <= step * 1.2
-
-    async def test_an_answer_to_a_later_request_ends_the_row(self) -> None:
-        pacer = Pacer(None)
-        pacer.pause(await pacer.grant(), None)
-        pacer.pause(await pacer.grant(), None)
-        sent_at = await pacer.grant()
-        pacer.answered(sent_at)
-        pacer.pause(sent_at, None)
-        start = now()
-        await pacer.pause_over()
-        assert 1 <= now() - start <= 1.2
-
-    async def test_an_answer_to_an_earlier_request_does_not(self) -> None:
-        pacer = Pacer(None)
-        early = await pacer.grant()
-        pacer.pause(early, None)
-        pacer.answered(early)
-        sent_at = await pacer.grant()
-        start = now()
-        pacer.pause(sent_at, None)
-        await pacer.pause_over()
-        assert 2 <= now() - start <= 2.4
-
-    async def test_a_longer_wish_in_the_same_storm_prolongs_the_pause(self) -> None:
-        pacer = Pacer(None)
-        sent_at = await pacer.grant()
-        pacer.pause(sent_at, None)
-        pacer.pause(sent_at, 7)
-        pacer.pause(sent_at, 2)
-        await pacer.pause_over()
-        assert now() == 7
-
-    async def test_late_news_of_the_same_storm_without_a_wish_changes_nothing(self) -> None:
-        pacer = Pacer(None)
-        sent_at = await pacer.grant()
-        pacer.pause(sent_at, None)
-        await asyncio.sleep(0.9)
-        pacer.pause(sent_at, None)
-        await pacer.pause_over()
-        assert 1 <= now() <= 1.2
-
-    @pytest.mark.parametrize("storms", [1, 2])
-    async def test_no_wish_is_obeyed_for_more_than_two_minutes(self, storms: int) -> None:
-        pacer = Pacer(None)
-        sent_at = await pacer.grant()
-        for _ in range(storms):
-            pacer.pause(sent_at, 1e9)
-        await pacer.pause_over()
-        assert now() == 120
-
-    async def test_a_pause_reaches_whoever_already_waits_for_a_slot(self) -> None:
-        pacer = Pacer(1)
-        await send(pacer)
-        waiting = asyncio.create_task(send(pacer))
+class TestCooldown:
+    async def test_cooldown_delays_request_that_already_waits_for_a_slot(self) -> None:
+        throttle = Throttle(1)
+        await send(throttle)
+        waiting = asyncio.create_task(send(throttle))
         await asyncio.sleep(0.5)
-        pacer.pause(now(), 10)
+        throttle.cooldown.start(now(), 10)
         assert 10.5 <= await waiting <= 12.5
 
-    async def test_a_limiter_that_wants_to_know_is_told(self) -> None:
-        class Budget:
-            told: list[float] = []  # noqa: RUF012 (of the one there is)
+    async def test_request_cancelled_in_cooldown_gives_its_slot_back(self) -> None:
+        throttle = Throttle(1)
+        throttle.cooldown.start(now(), 10)
+        waiting = asyncio.create_task(throttle.acquire())
+        await asyncio.sleep(5)
+        assert throttle.held == 1
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert throttle.held == 0
+        assert 10 <= await send(throttle) <= 12
 
+    async def test_pausable_limiter_is_paused_for_the_rest_of_the_cooldown(self) -> None:
+        pauses: list[float] = []
+
+        class PausableLimiter:
             async def acquire(self) -> None: ...
 
             async def pause(self, seconds: float) -> None:
-                self.told.append(seconds)
+                pauses.append(seconds)
 
-        pacer = Pacer(Budget())
-        await pacer.share_pause()
-        assert Budget.told == []
-        pacer.pause(await pacer.grant(), 7)
+        throttle = Throttle(PausableLimiter())
+        await throttle.share_cooldown()
+        assert pauses == []
+        throttle.cooldown.start(await throttle.acquire(), 7)
         await asyncio.sleep(1)
-        await pacer.share_pause()
-        (seconds,) = Budget.told
+        await throttle.share_cooldown()
+        (seconds,) = pauses
         assert 6 <= seconds <= 7.4
-        assert await send(pacer) == pytest.approx(1 + seconds)
-        await pacer.share_pause()
-        assert len(Budget.told) == 1
+        assert await send(throttle) == pytest.approx(1 + seconds)
+        await throttle.share_cooldown()
+        assert len(pauses) == 1
 
-    async def test_one_whose_pause_is_something_else_is_not(self) -> None:
-        class Music:
+    async def test_limiter_whose_pause_is_not_async_is_not_paused(self) -> None:
+        class Playlist:
             async def acquire(self) -> None: ...
 
             def pause(self) -> None:
                 raise AssertionError
 
-        pacer = Pacer(Music())
-        pacer.pause(await pacer.grant(), None)
-        await pacer.share_pause()
+        throttle = Throttle(Playlist())
+        throttle.cooldown.start(await throttle.acquire(), None)
+        await throttle.share_cooldown()
 
     @pytest.mark.parametrize("rate_limit", [None, 1])
-    async def test_others_are_not(self, rate_limit: int | None) -> None:
-        pacer = Pacer(rate_limit)
-        pacer.pause(await pacer.grant(), None)
-        await pacer.share_pause()
+    async def test_cooldown_without_limiter_is_shared_with_none(
+        self, rate_limit: int | None
+    ) -> None:
+        throttle = Throttle(rate_limit)
+        throttle.cooldown.start(await throttle.acquire(), None)
+        await throttle.share_cooldown()
         assert now() == 0
 
-    async def test_cancelled_in_a_pause_gives_the_slot_back(self) -> None:
-        pacer = Pacer(1)
-        pacer.pause(now(), 10)
-        waiting = asyncio.create_task(pacer.grant())
-        await asyncio.sleep(5)
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
-        assert 10 <= await send(pacer) <= 12
+
+class SlowResolver(aiohttp.abc.AbstractResolver):
+    """Resolver that takes longer for the first connections than for later ones."""
+
+    def __init__(self) -> None:
+        self._delay = 0.9
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[aiohttp.abc.ResolveResult]:
+        self._delay = max(self._delay - 0.02, 0.0)
+        await asyncio.sleep(self._delay)
+        return [
+            {
+                "hostname": host,
+                "host": "127.0.0.1",
+                "port": port,
+                "family": family,
+                "proto": 0,
+                "flags": 0,
+            }
+        ]
+
+    async def close(self) -> None:
+        pass
+
+
+class TestAtTheServer:
+    async def test_no_second_has_more_requests_than_the_limit_though_connecting_is_slow(
+        self,
+    ) -> None:
+        connector = aiohttp.TCPConnector(resolver=SlowResolver(), use_dns_cache=False)
+        async with (
+            Simulator(rate_limit=40) as simulator,
+            aiohttp.ClientSession(connector=connector) as http_session,
+            JobsSession(
+                ClientCredentials(simulator.client_id, simulator.client_secret),
+                base_url=simulator.url.replace("127.0.0.1", "localhost"),
+                rate_limit=40,
+                http_session=http_session,
+            ) as session,
+        ):
+            await session.get_jobs([simulator.add_job(statuses=["pending"]) for _ in range(130)])
+            assert_idle(session)
+        assert len(simulator.requests) == 131
+        assert max_in_one_second(arrivals(simulator.requests)) <= 40
+
+    async def test_limit_includes_resends_retries_and_token_requests(self) -> None:
+        async with (
+            Simulator(rate_limit=5) as simulator,
+            JobsSession(
+                ClientCredentials(simulator.client_id, simulator.client_secret),
+                base_url=simulator.url,
+                rate_limit=5,
+            ) as session,
+        ):
+            job_ids = [simulator.add_job(statuses=["pending"]) for _ in range(30)]
+            await session.get_jobs(job_ids[:5])
+            simulator.add_faults(*["reset"] * 10)
+            simulator.revoke_tokens()
+            await session.get_jobs(job_ids)
+            assert session.stats().requests == len(simulator.requests)
+        assert len(simulator.requests) >= 46
+        assert 429 not in [request.status for request in simulator.requests]
+        assert max_in_one_second(arrivals(simulator.requests)) <= 5
+
+    async def test_requests_are_sent_in_the_order_of_the_calls(self) -> None:
+        async with (
+            Simulator() as simulator,
+            JobsSession(simulator.token, base_url=simulator.url, rate_limit=10) as session,
+        ):
+            job_ids = [simulator.add_job(statuses=["pending"]) for _ in range(150)]
+            await session.get_jobs(job_ids)
+        arrived = [request.job_id for request in simulator.requests]
+        distances = [abs(arrived.index(job_id) - place) for place, job_id in enumerate(job_ids)]
+        assert max(distances) <= 10

@@ -1,7 +1,8 @@
-"""TLS that fails, in real time: a handshake is work for the processor, which no clock shows."""
+"""TLS that fails, in real time: a virtual clock would not advance during a handshake."""
 
 import asyncio
 import datetime
+import re
 import ssl
 from typing import Any
 
@@ -9,15 +10,16 @@ import aiohttp
 import pytest
 import trustme
 
-from moltin_jobs import JobsSession, Retry, TransportError
-from tests.raw_server import RawServer, http, job, send
+from moltin_jobs import JobsSession, TransportError
+from tests.raw_server import RawServer, http, job, respond
+from tests.sessions import lookup_error
 
-ANSWER = send(http(job("success")))
+RESPONSE = respond(job("success"))
 
 
-def server_context(ca: trustme.CA, name: str, **terms: Any) -> ssl.SSLContext:
+def server_context(ca: trustme.CA, host: str, **options: Any) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ca.issue_cert(name, **terms).configure_cert(context)
+    ca.issue_cert(host, **options).configure_cert(context)
     return context
 
 
@@ -27,58 +29,78 @@ def trusting(ca: trustme.CA) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context))
 
 
-async def failed_lookup(url: str, http: aiohttp.ClientSession | None = None) -> TransportError:
-    once = Retry(max_tries=1)
-    async with JobsSession("the-bearer-token", base_url=url, http=http, retry=once) as session:
-        with pytest.raises(TransportError) as caught:
-            await session.get_job("a")
-    return caught.value
-
-
-async def test_an_unknown_authority_ends_a_wait_at_once_and_sees_no_token() -> None:
-    async with RawServer([ANSWER], server_context(trustme.CA(), "127.0.0.1")) as server:
+async def test_wait_with_untrusted_certificate_fails_at_once_and_sends_no_token() -> None:
+    async with RawServer([RESPONSE], server_context(trustme.CA(), "127.0.0.1")) as server:
         async with JobsSession("the-bearer-token", base_url=server.url) as session:
-            with pytest.raises(TransportError, match="certificate") as caught:
+            with pytest.raises(TransportError) as caught:
                 await session.wait_for_job("a")
         assert server.requests == []
-    assert not caught.value.temporary
+    assert not caught.value.retryable
+    address = re.escape(server.url.removeprefix("https://"))
+    assert re.fullmatch(
+        rf"job a: the certificate of {address} could not be verified \([\w -]*issuer[\w ]*\)\. "
+        rf"Check base_url, or pass an http_session whose SSL context trusts the certificate\.",
+        str(caught.value),
+    )
 
 
 @pytest.mark.parametrize(
-    ("name", "terms", "told"),
+    ("host", "options", "reason"),
     [
         ("127.0.0.1", {"not_after": datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)}, "expired"),
         ("other.example", {}, "mismatch"),
     ],
-    ids=["expired", "of another host"],
+    ids=["expired", "another host"],
 )
-async def test_a_certificate_that_does_not_fit(name: str, terms: Any, told: str) -> None:
+async def test_lookup_with_wrong_certificate_gives_the_reason(
+    host: str, options: Any, reason: str
+) -> None:
     ca = trustme.CA()
     async with (
-        RawServer([ANSWER], server_context(ca, name, **terms)) as server,
-        trusting(ca) as http,
+        RawServer([RESPONSE], server_context(ca, host, **options)) as server,
+        trusting(ca) as http_session,
     ):
-        error = await failed_lookup(server.url, http)
+        error = await lookup_error(server.url, http_session=http_session)
         assert server.requests == []
-    assert not error.temporary
-    assert told in str(error)
+    assert isinstance(error, TransportError)
+    assert not error.retryable
+    assert reason in str(error)
 
 
-async def test_no_tls_at_all() -> None:
+async def test_lookup_with_wrong_fingerprint_sends_no_token() -> None:
+    ca = trustme.CA()
+    pinned = aiohttp.TCPConnector(ssl=aiohttp.Fingerprint(bytes(32)))
+    async with (
+        RawServer([RESPONSE], server_context(ca, "127.0.0.1")) as server,
+        aiohttp.ClientSession(connector=pinned) as http_session,
+    ):
+        error = await lookup_error(server.url, http_session=http_session)
+        assert server.requests == []
+    assert isinstance(error, TransportError)
+    assert not error.retryable
+    address = server.url.removeprefix("https://")
+    assert f"the certificate of {address} does not have the expected fingerprint." in str(error)
+
+
+async def test_lookup_of_server_without_tls_is_retryable() -> None:
     def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(http(status="400 Plain HTTP only"))
+        writer.write(http(status="400 written by the peer"))
         writer.close()
 
     async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
-        error = await failed_lookup(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    assert error.temporary
+        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        error = await lookup_error(f"https://{address}")
+    assert isinstance(error, TransportError)
+    assert error.retryable
+    assert f"cannot connect to {address} (" in str(error)
+    assert "written by the peer" not in str(error)
 
 
-async def test_a_private_authority_that_the_callers_session_trusts() -> None:
+async def test_lookup_with_http_session_that_trusts_private_authority_succeeds() -> None:
     ca = trustme.CA()
     async with (
-        RawServer([ANSWER], server_context(ca, "127.0.0.1")) as server,
-        trusting(ca) as http,
-        JobsSession("the-bearer-token", base_url=server.url, http=http) as session,
+        RawServer([RESPONSE], server_context(ca, "127.0.0.1")) as server,
+        trusting(ca) as http_session,
+        JobsSession("the-bearer-token", base_url=server.url, http_session=http_session) as session,
     ):
         assert (await session.get_job("a")).status == "success"

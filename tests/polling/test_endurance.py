@@ -1,16 +1,15 @@
-"""What a wait lives through, and what it leaves behind: whole sessions, in virtual time."""
+"""Whole sessions: what a wait lives through, and what it leaves behind."""
 
 import asyncio
-import bisect
+import contextlib
 import gc
 import os
 import random
-import socket
-from collections.abc import Coroutine, Generator
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
-import aiohttp
-import aiohttp.abc
 import pytest
 
 from moltin_jobs import (
@@ -21,12 +20,18 @@ from moltin_jobs import (
     JobTimeoutError,
     Polling,
     RateLimitError,
+    ServerError,
+    SessionClosedError,
+    TransportError,
 )
-from moltin_jobs.testing.simulator import Request, Simulator
+from moltin_jobs.testing.simulator import RecordedRequest, Simulator
+from tests.interruption import InterruptAt
+from tests.sessions import assert_idle
 
-pytestmark = pytest.mark.looptime
+from .conftest import OpenSession
 
-TOKEN = "simulator-token"
+Use = Callable[[JobsSession], Coroutine[Any, Any, None]]
+
 CHAOS_WAITS = int(os.environ.get("CHAOS_WAITS", "100"))
 
 
@@ -38,306 +43,420 @@ def credentials(simulator: Simulator) -> ClientCredentials:
     return ClientCredentials(simulator.client_id, simulator.client_secret)
 
 
-def most_in_a_second(requests: list[Request]) -> int:
-    times = sorted(request.at for request in requests)
-    return max(bisect.bisect_left(times, at + 1) - start for start, at in enumerate(times))
+def other_tasks() -> set[asyncio.Task[Any]]:
+    return asyncio.all_tasks() - {task for task in [asyncio.current_task()] if task is not None}
 
 
-async def test_an_hours_wait_lives_through_all_that_an_hour_brings() -> None:
-    polling = Polling(outage=600)
-
-    async def polls_of_an_hour(*, troubled: bool) -> list[Request]:
+@pytest.mark.looptime
+class TestLongWaits:
+    async def requests_of_an_hour(self, *, has_faults: bool) -> list[RecordedRequest]:
         random.seed(7)
         async with (
             Simulator(token_lifetime=1500) as simulator,
-            JobsSession(credentials(simulator), base_url=simulator.url, polling=polling) as session,
+            JobsSession(
+                credentials(simulator), base_url=simulator.url, polling=Polling(max_outage=600)
+            ) as session,
         ):
             simulator.add_job("a", duration=3600)
             wait = asyncio.create_task(session.wait_for_job("a"))
-            if troubled:
+            if has_faults:
                 await asyncio.sleep(600)
-                simulator.spoil(429)
+                simulator.add_faults(429)
                 await asyncio.sleep(300)
-                simulator.spoil(*[503] * 15)  # at an interval of 20 s: five minutes
+                simulator.add_faults(*[503] * 15)  # at an interval of 20 s: five minutes
                 await asyncio.sleep(900)
-                simulator.spoil(429, 429)
+                simulator.add_faults(429, 429)
                 await asyncio.sleep(600)
-                simulator.spoil(429)
+                simulator.add_faults(429)
             assert (await wait).status == "success"
+            assert_idle(session)
         return simulator.requests
 
-    schedule = [r for r in await polls_of_an_hour(troubled=False) if r.job_id]
-    requests = await polls_of_an_hour(troubled=True)
-    statuses = [request.status for request in requests if request.job_id]
-    assert statuses.count(503) == 15
-    assert statuses.count(429) == 4
-    assert 401 not in statuses
-    assert sum(request.job_id is None for request in requests) == 3
-    assert len(statuses) == pytest.approx(len(schedule), rel=0.05)
+    async def test_wait_of_an_hour_survives_faults_and_expired_tokens(self) -> None:
+        undisturbed = await self.requests_of_an_hour(has_faults=False)
+        requests = await self.requests_of_an_hour(has_faults=True)
+        statuses = [request.status for request in requests if request.job_id]
+        assert statuses.count(503) == 15
+        assert statuses.count(429) == 4
+        assert 401 not in statuses
+        assert sum(request.job_id is None for request in requests) == 3
+        assert len(statuses) == pytest.approx(len([r for r in undisturbed if r.job_id]), rel=0.05)
 
-
-async def test_a_queue_longer_than_a_tokens_life() -> None:
-    async with (
-        Simulator(token_lifetime=6, latency=0.05) as simulator,
-        JobsSession(credentials(simulator), base_url=simulator.url) as session,
-    ):
-        ids = [simulator.add_job(statuses=["pending", "started", "success"]) for _ in range(300)]
-        jobs = await session.wait_for_jobs(ids)
-    assert [job.id for job in jobs] == ids
-    refused = sum(request.status == 401 for request in simulator.requests)
-    assert refused <= 0.05 * len(simulator.requests)
-    assert all(request.status in (200, 401) for request in simulator.requests)
-
-
-class SlowResolver(aiohttp.abc.AbstractResolver):
-    """Takes 200 ms before each new connection."""
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[aiohttp.abc.ResolveResult]:
-        await asyncio.sleep(0.2)
-        return [
-            {
-                "hostname": host,
-                "host": "127.0.0.1",
-                "port": port,
-                "family": family,
-                "proto": 0,
-                "flags": 0,
-            }
-        ]
-
-    async def close(self) -> None:
-        pass
-
-
-class TestBudget:
-    @pytest.mark.parametrize("connect", [0, 0.2])
-    async def test_no_second_at_the_server_sees_more_than_the_rate(self, connect: float) -> None:
-        connector = (
-            aiohttp.TCPConnector(resolver=SlowResolver(), use_dns_cache=False) if connect else None
-        )
+    async def test_queue_longer_than_the_life_of_a_token_is_served(self) -> None:
         async with (
-            Simulator(rate_limit=40) as simulator,
-            aiohttp.ClientSession(connector=connector) as http,
-            JobsSession(
-                credentials(simulator),
-                base_url=simulator.url.replace(
-                    "127.0.0.1", "localhost" if connect else "127.0.0.1"
-                ),
-                rate_limit=40,
-                http=http,
-            ) as session,
+            Simulator(token_lifetime=6, latency=0.05) as simulator,
+            JobsSession(credentials(simulator), base_url=simulator.url) as session,
         ):
-            ids = [simulator.add_job(statuses=["pending"]) for _ in range(130)]
-            await session.get_jobs(ids)
-            took = now()
-        assert len(simulator.requests) == 131
-        assert most_in_a_second(simulator.requests) <= 40
-        assert all(request.status == 200 for request in simulator.requests)
-        assert connect or took < 4
+            statuses = ["pending", "started", "success"]
+            job_ids = [simulator.add_job(statuses=statuses) for _ in range(300)]
+            jobs = await session.wait_for_jobs(job_ids)
+        assert [job.id for job in jobs] == job_ids
+        rejected = sum(request.status == 401 for request in simulator.requests)
+        assert rejected <= 0.05 * len(simulator.requests)
+        assert {request.status for request in simulator.requests} <= {200, 401}
 
-    async def test_resends_and_repeats_are_counted(self) -> None:
-        async with (
-            Simulator(rate_limit=5) as simulator,
-            JobsSession(credentials(simulator), base_url=simulator.url, rate_limit=5) as session,
-        ):
-            ids = [simulator.add_job(statuses=["pending"]) for _ in range(30)]
-            await session.get_jobs(ids[:5])
-            simulator.spoil(*["reset"] * 10)
-            simulator.revoke_tokens()
-            await session.get_jobs(ids)
-        assert len(simulator.requests) >= 46
-        assert 429 not in [request.status for request in simulator.requests]
-        assert most_in_a_second(simulator.requests) <= 5
-
-    async def test_the_budget_is_shared_first_come_first_served(self) -> None:
-        async with (
-            Simulator() as simulator,
-            JobsSession(TOKEN, base_url=simulator.url, rate_limit=10) as session,
-        ):
-            ids = [simulator.add_job(statuses=["pending"]) for _ in range(300)]
-            await session.get_jobs(ids)
-        arrived = [request.job_id for request in simulator.requests]
-        displaced = [abs(arrived.index(job_id) - place) for place, job_id in enumerate(ids)]
-        assert max(displaced) <= 10
-
-
-class TestPause:
-    async def test_fifty_429s_make_one_pause_in_which_nothing_leaves(
-        self, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        async with (
-            Simulator(rate_limit=None) as simulator,
-            JobsSession(TOKEN, base_url=simulator.url, rate_limit=None) as session,
-        ):
-            ids = [simulator.add_job(statuses=["pending", "success"]) for _ in range(50)]
-            simulator.spoil(*[429] * 50)
-            await session.wait_for_jobs(ids)
-        pauses = [r for r in caplog.records if "nothing is sent" in r.getMessage()]
-        assert len(pauses) == 1
-        at = [request.at for request in simulator.requests]
-        assert [request.status for request in simulator.requests[:50]] == [429] * 50
-        assert at[50] - at[49] >= 1
-        assert len([moment for moment in at if at[50] <= moment < at[50] + 0.5]) <= 11
-
-    async def test_the_stores_own_limit_slows_the_session_and_loses_nothing(self) -> None:
+    async def test_rate_limit_of_the_store_slows_the_session_and_ends_no_wait(self) -> None:
         async with (
             Simulator(rate_limit=25) as simulator,
-            JobsSession(TOKEN, base_url=simulator.url, rate_limit=None) as session,
+            JobsSession(simulator.token, base_url=simulator.url, rate_limit=None) as session,
         ):
-            ids = [simulator.add_job(statuses=["pending", "success"]) for _ in range(200)]
-            jobs = await session.wait_for_jobs(ids)
-        assert [job.id for job in jobs] == ids
+            job_ids = [simulator.add_job(statuses=["pending", "success"]) for _ in range(200)]
+            jobs = await session.wait_for_jobs(job_ids)
+        assert [job.id for job in jobs] == job_ids
 
-    async def test_a_wait_asks_again_after_a_long_retry_after(self) -> None:
+    async def test_wait_that_times_out_in_cooldowns_can_be_repeated(self) -> None:
         async with (
             Simulator(rate_limit=1) as simulator,
-            JobsSession(TOKEN, base_url=simulator.url, rate_limit=None) as session,
+            JobsSession(simulator.token, base_url=simulator.url, rate_limit=None) as session,
         ):
             simulator.add_job("a", ["pending", "success"])
-            simulator.spoil(*[429] * 9)
+            simulator.add_faults(*[429] * 9)
             with pytest.raises(JobTimeoutError) as caught:
                 await session.wait_for_job("a", timeout=100)
             assert isinstance(caught.value.last_error, RateLimitError)
             assert (await session.wait_for_job("a")).status == "success"
 
+    @pytest.mark.parametrize("poll_by", ["id", "list"])
+    @pytest.mark.parametrize("rate_limit", [20, None])
+    async def test_chaos_ends_each_wait_as_its_job(
+        self, rate_limit: int | None, poll_by: Any
+    ) -> None:
+        async with (
+            Simulator(rate_limit=None, chaos=0.3) as simulator,
+            JobsSession(
+                credentials(simulator),
+                base_url=simulator.url,
+                rate_limit=rate_limit,
+                poll_by=poll_by,
+                # The 429s among the faults slow the session down. With thousands of waits, each
+                # polls every few minutes, and three failures in a row are no outage.
+                polling=Polling(max_outage=3600),
+            ) as session,
+        ):
+            to_succeed, to_fail = ["pending", "started", "success"], ["pending", "failed"]
+            good = [simulator.add_job(statuses=to_succeed) for _ in range(CHAOS_WAITS * 3 // 4)]
+            bad = [simulator.add_job(statuses=to_fail, error="x") for _ in range(CHAOS_WAITS // 4)]
+            outcomes = await session.wait_for_jobs(good + bad, return_exceptions=True)
+            assert_idle(session)
+        assert [job.id for job in outcomes[: len(good)] if isinstance(job, Job)] == good
+        errors = [error for error in outcomes[len(good) :] if isinstance(error, JobFailedError)]
+        assert [error.job.id for error in errors] == bad
+        faults = sum(request.status != 200 for request in simulator.requests)
+        assert faults >= 0.2 * len(simulator.requests)
 
-@pytest.mark.parametrize("rate_limit", [20, None])
-async def test_chaos_every_wait_ends_as_its_job_did(rate_limit: int | None) -> None:
-    async with (
-        Simulator(rate_limit=None, chaos=0.3) as simulator,
-        JobsSession(
-            credentials(simulator),
-            base_url=simulator.url,
-            rate_limit=rate_limit,
-            # The 429s among the faults slow the session to some ten requests a second: of
-            # thousands of waits each then has its turn every few minutes, and three failures in
-            # a row are no longer an outage of the service.
-            polling=Polling(outage=3600),
-        ) as session,
-    ):
-        to_succeed, to_fail = ["pending", "started", "success"], ["pending", "failed"]
-        good = [simulator.add_job(statuses=to_succeed) for _ in range(CHAOS_WAITS * 3 // 4)]
-        bad = [simulator.add_job(statuses=to_fail, error="x") for _ in range(CHAOS_WAITS // 4)]
-        ended = await session.wait_for_jobs(good + bad, return_exceptions=True)
-    assert [job.id for job in ended[: len(good)] if isinstance(job, Job)] == good
-    assert [job.job.id for job in ended[len(good) :] if isinstance(job, JobFailedError)] == bad
-    spoiled = sum(request.status != 200 for request in simulator.requests)
-    assert spoiled >= 0.2 * len(simulator.requests)
-
-
-class CancelAt:
-    """Awaits a coroutine, and cancels its task when it is suspended for the nth time."""
-
-    def __init__(self, coroutine: Coroutine[Any, Any, object], number: int) -> None:
-        self._coroutine = coroutine
-        self._number = number
-        self.suspensions = 0
-
-    def __await__(self) -> Generator[Any, Any, object]:
-        steps = self._coroutine.__await__()
-        task = asyncio.current_task()
-        assert task is not None
-        thrown: BaseException | None = None
-        while True:
-            try:
-                future = next(steps) if thrown is None else steps.throw(thrown)
-            except StopIteration as end:
-                return end.value
-            if self.suspensions == self._number:
-                asyncio.get_running_loop().call_soon(task.cancel)
-            self.suspensions += 1
-            thrown = None
-            try:
-                yield future
-            except BaseException as error:  # noqa: BLE001 (it belongs to the coroutine)
-                thrown = error
+    @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks need Python 3.12")
+    async def test_chaos_with_eager_tasks_ends_each_wait_as_its_job(self) -> None:
+        factory: Any = asyncio.eager_task_factory  # type: ignore[attr-defined,unused-ignore]
+        asyncio.get_running_loop().set_task_factory(factory)
+        await self.test_chaos_ends_each_wait_as_its_job(20, "id")
 
 
-SCENARIOS: dict[str, tuple[Any, ...]] = {
-    "plain": (),
-    "failing": (500, "truncate", "reset", "garbage"),
-    "refused": (401, 429, 401),
-    "slow": ("hang", 503, "html"),
+@pytest.mark.looptime
+class TestSteps:
+    async def test_cancelled_step_keeps_its_position_in_the_queue_for_the_rate_limit(
+        self, simulator: Simulator, open_session: OpenSession
+    ) -> None:
+        session = open_session(rate_limit=1)
+        for job_id in ("first", "watched", "last"):
+            simulator.add_job(job_id, ["pending"])
+        watch = session.watch_job("watched")
+        lookups = [asyncio.create_task(session.get_job("first")) for _ in range(3)]
+        await asyncio.sleep(0)
+        job, steps = None, 0
+        while job is None:
+            step = asyncio.ensure_future(anext(watch))
+            await asyncio.wait([step], timeout=0.3)
+            steps += 1
+            if step.done():
+                job = step.result()
+            step.cancel()
+            await asyncio.wait([step])
+            if steps == 1:
+                lookups += [asyncio.create_task(session.get_job("last")) for _ in range(3)]
+        assert steps > 5
+        assert watch.polls == 1
+        assert (session.stats().waits, session.stats().tasks) == (0, 0)
+        await asyncio.wait(lookups)
+        order = [request.job_id for request in simulator.requests]
+        assert order == ["first"] * 3 + ["watched"] + ["last"] * 3
+
+    async def test_break_leaves_nothing_behind(
+        self, simulator: Simulator, open_session: OpenSession
+    ) -> None:
+        session = open_session()
+        simulator.add_job("a", ["pending", "started"])
+        async for job in session.watch_job("a"):
+            if job.status == "started":
+                break
+        assert_idle(session)
+        assert [task for task in other_tasks() if "moltin_jobs._" in repr(task)] == []
+
+    async def test_leaving_the_context_cancels_the_request_in_flight(
+        self, simulator: Simulator, open_session: OpenSession
+    ) -> None:
+        session = open_session()
+        simulator.add_job("a", ["pending"])
+        simulator.add_faults("hang")
+        async with session.watch_job("a") as watch:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(watch), 1)
+            stats = session.stats()
+            assert (stats.tasks, stats.requests_in_flight, stats.connections) == (1, 1, 1)
+        assert_idle(session)
+        assert now() == pytest.approx(1, abs=0.001)
+
+    @pytest.mark.parametrize("poll_by", ["id", "list"])
+    @pytest.mark.parametrize(
+        ("rate_limit", "faults", "seconds"),
+        [(1, [], 0.5), (None, ["hang"], 0.5), (None, [], 0.75)],
+        ids=["queued", "in flight", "between polls"],
+    )
+    @pytest.mark.parametrize("use", ["wait", "step", "cancelled step"])
+    async def test_closing_the_session_ends_the_watch(
+        self,
+        *,
+        simulator: Simulator,
+        open_session: OpenSession,
+        poll_by: str,
+        rate_limit: int | None,
+        faults: list[str],
+        seconds: float,
+        use: str,
+    ) -> None:
+        polling = Polling(initial_interval=60, max_interval=60)
+        session = open_session(poll_by=poll_by, rate_limit=rate_limit, polling=polling)
+        for job_id in "ab":
+            simulator.add_job(job_id, ["pending"])
+        watch = session.watch_job("a", heartbeat=90)
+        if rate_limit:
+            await session.get_job("b")
+        elif not faults:
+            await anext(watch)
+        simulator.add_faults(*faults)
+        running = asyncio.ensure_future(watch.wait() if use == "wait" else anext(watch))
+        await asyncio.sleep(seconds)
+        if use == "cancelled step":
+            running.cancel()
+            await asyncio.wait([running])
+        closed_at = now()
+        await session.close()
+        assert now() == pytest.approx(closed_at, abs=0.01)
+        assert_idle(session)
+        if use != "cancelled step":
+            with pytest.raises(SessionClosedError, match="was closed during this call"):
+                await running
+        with pytest.raises(SessionClosedError):
+            await watch.wait()
+
+
+async def wait_once(session: JobsSession) -> None:
+    await session.wait_for_job("a")
+
+
+async def iterate(session: JobsSession) -> None:
+    async with session.watch_job("a", heartbeat=0.1) as watch:
+        async for _ in watch:
+            pass
+
+
+async def wait_together(session: JobsSession) -> None:
+    await session.wait_for_jobs(["a", "a", "a"])
+
+
+async def look_up(session: JobsSession) -> None:
+    while True:
+        with contextlib.suppress(ServerError, TransportError):
+            await session.get_jobs(["a", "a"])
+
+
+FAULTS: dict[str, tuple[Any, ...]] = {
+    "no faults": (),
+    "failures": (500, "truncate", "reset", "garbage"),
+    "rejections": (401, 429, 503, 401),
+    "slow responses": ("hang", 503, "html"),
 }
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
-async def test_cancelled_at_any_await_nothing_is_left(
-    scenario: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    points = 0
-    while points < 50:
-        async with Simulator(latency=0.01) as simulator:
-            session = JobsSession(
-                credentials(simulator), base_url=simulator.url, rate_limit=1, request_timeout=5
-            )
-            simulator.add_job("a", ["pending", "started", *["processing"] * 30, "success"])
-            simulator.add_job("b", ["success"])
-            simulator.spoil(*SCENARIOS[scenario], job_id="a")
-            other = asyncio.create_task(session.wait_for_job("b"))
-            sweep = CancelAt(session.wait_for_job("a", timeout=300), points)
-            task = asyncio.ensure_future(sweep)
-            ended = (await asyncio.gather(task, return_exceptions=True))[0]
-            assert isinstance(ended, asyncio.CancelledError)
-            assert (await other).status == "success"
-            assert not session._scopes.running
-            assert session._transport._connections._value == 100
-            await asyncio.sleep(1.1)
-            pacer = session._transport._pacer
-            assert pacer._slots is not None
-            assert pacer._slots._unused + len(pacer._slots._free_at) == 1
-            assert pacer._in_line == 0
-            assert not pacer._head.locked()
-            await session.close()
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-        points += 1
-    gc.collect()
-    assert [record for record in caplog.records if record.name == "asyncio"] == []
+@contextlib.asynccontextmanager
+async def cancellable_session(faults: str, poll_by: Any) -> AsyncIterator[JobsSession]:
+    """Expect that the block is cancelled, and that this leaves nothing behind."""
+    async with Simulator(latency=0.01) as simulator:
+        session = JobsSession(
+            credentials(simulator),
+            base_url=simulator.url,
+            rate_limit=1,
+            request_timeout=5,
+            poll_by=poll_by,
+        )
+        simulator.add_job("a", ["pending", "started", *["processing"] * 99, "success"])
+        simulator.add_job("b", ["success"])
+        path = "/v2/jobs" if poll_by == "list" else "/v2/jobs/a"
+        simulator.add_faults(*FAULTS[faults], path=path)
+        other = asyncio.create_task(session.wait_for_job("b"))
+        with pytest.raises(asyncio.CancelledError):
+            yield session
+        assert (await other).status == "success"
+        await asyncio.sleep(1.1)
+        assert_idle(session)
+        sent_at = now()
+        await session.get_job("b")
+        assert now() - sent_at < 1.1, "the slot of the cancelled request is free again"
+        await session.close()
+    assert other_tasks() == set()
 
 
-class TestLikeAnyCoroutine:
-    async def test_a_timeout_around_it(self) -> None:
-        async with (
-            Simulator() as simulator,
-            JobsSession(TOKEN, base_url=simulator.url) as session,
-        ):
-            simulator.add_job("a", ["pending"])
-            with pytest.raises(TimeoutError) as caught:
-                async with asyncio.timeout(5):
-                    await session.wait_for_job("a")
-            assert type(caught.value) is TimeoutError
+@pytest.mark.looptime
+class TestCancellation:
+    @pytest.mark.parametrize("faults", FAULTS)
+    @pytest.mark.parametrize(
+        ("use", "poll_by", "points"),
+        [
+            (wait_once, "id", range(50)),
+            (wait_once, "list", range(0, 50, 3)),
+            (iterate, "id", range(0, 50, 3)),
+        ],
+        ids=["wait by id", "wait by list", "watch"],
+    )
+    async def test_wait_cancelled_at_any_await_leaves_nothing(
+        self,
+        caplog: pytest.LogCaptureFixture,
+        faults: str,
+        use: Use,
+        poll_by: str,
+        points: range,
+    ) -> None:
+        for point in points:
+            async with cancellable_session(faults, poll_by) as session:
+                await asyncio.ensure_future(InterruptAt(use(session), point))
+        gc.collect()
+        assert [record for record in caplog.records if record.name == "asyncio"] == []
 
-    async def test_a_task_group_around_it(self) -> None:
-        async with (
-            Simulator() as simulator,
-            JobsSession(TOKEN, base_url=simulator.url) as session,
-        ):
-            simulator.add_job("a", ["pending"])
-            simulator.add_job("b", ["pending", "failed"])
+    @pytest.mark.parametrize("faults", FAULTS)
+    @pytest.mark.parametrize("poll_by", ["id", "list"])
+    @pytest.mark.parametrize("use", [wait_together, look_up])
+    async def test_many_calls_cancelled_at_any_moment_leave_nothing(
+        self, caplog: pytest.LogCaptureFixture, faults: str, use: Use, poll_by: str
+    ) -> None:
+        for number in range(12):
+            async with cancellable_session(faults, poll_by) as session:
+                task = asyncio.ensure_future(use(session))
+                asyncio.get_running_loop().call_later(number * 0.373, task.cancel)
+                await task
+        gc.collect()
+        assert [record for record in caplog.records if record.name == "asyncio"] == []
 
-            async def together() -> None:
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(session.wait_for_job("a"))
-                    group.create_task(session.wait_for_job("b"))
+    async def test_timeout_around_a_wait_raises_timeout_error(
+        self, simulator: Simulator, open_session: OpenSession
+    ) -> None:
+        simulator.add_job("a", ["pending"])
+        with pytest.raises(TimeoutError) as caught:
+            async with asyncio.timeout(5):
+                await open_session().wait_for_job("a")
+        assert type(caught.value) is TimeoutError
 
-            with pytest.raises(ExceptionGroup) as caught:
-                await together()
-            assert [type(error) for error in caught.value.exceptions] == [JobFailedError]
+    async def test_task_group_cancels_the_other_waits(
+        self, simulator: Simulator, open_session: OpenSession
+    ) -> None:
+        session = open_session()
+        simulator.add_job("a", ["pending"])
+        simulator.add_job("b", ["pending", "failed"])
 
-    async def test_left_by_an_exception(self) -> None:
-        async def leave() -> None:
-            async with Simulator() as simulator, JobsSession(TOKEN, base_url=simulator.url) as s:
+        async def wait_for_both() -> None:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(session.wait_for_job("a"))
+                group.create_task(session.wait_for_job("b"))
+
+        with pytest.raises(ExceptionGroup) as caught:
+            await wait_for_both()
+        assert [type(error) for error in caught.value.exceptions] == [JobFailedError]
+        assert_idle(session)
+
+    @pytest.mark.parametrize("method", ["get_jobs", "wait_for_jobs"])
+    async def test_failure_of_one_job_leaves_the_task_uncancelled(
+        self, simulator: Simulator, open_session: OpenSession, method: str
+    ) -> None:
+        session = open_session()
+        simulator.add_job("a", ["pending"])
+        simulator.add_faults(403, path="/v2/jobs/b")
+        simulator.add_faults("hang", path="/v2/jobs/a")
+        task = asyncio.current_task()
+        assert task is not None
+        async with asyncio.timeout(10):
+            with pytest.raises(Exception, match="403"):
+                await getattr(session, method)(["a", "b"])
+            await asyncio.sleep(1)
+        assert task.cancelling() == 0
+        assert_idle(session)
+
+    @pytest.mark.parametrize("method", ["get_jobs", "wait_for_jobs"])
+    async def test_second_cancellation_leaves_nothing(
+        self, simulator: Simulator, open_session: OpenSession, method: str
+    ) -> None:
+        session = open_session()
+        simulator.add_faults("hang", repeat=True)
+        task = asyncio.create_task(getattr(session, method)(["a", "b", "c"]))
+        await asyncio.sleep(1)
+        for _ in range(2):
+            task.cancel()
+            await asyncio.sleep(0)
+        await asyncio.wait([task])
+        await asyncio.sleep(0.001)
+        assert task.cancelled()
+        assert_idle(session)
+
+    async def test_session_left_by_an_error_ends_its_waits(self) -> None:
+        waits: list[asyncio.Task[Job]] = []
+
+        async def leave_by_error() -> None:
+            async with (
+                Simulator() as simulator,
+                JobsSession(simulator.token, base_url=simulator.url) as session,
+            ):
                 simulator.add_job("a", ["pending"])
-                waits.append(asyncio.create_task(s.wait_for_job("a")))
+                waits.append(asyncio.create_task(session.wait_for_job("a")))
                 await asyncio.sleep(3)
                 raise LookupError
 
-        waits: list[asyncio.Task[Job]] = []
         with pytest.raises(LookupError):
-            await leave()
+            await leave_by_error()
         assert waits[0].done()
-        with pytest.raises(RuntimeError, match="was closed"):
+        with pytest.raises(SessionClosedError, match="was closed"):
             await waits[0]
-        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert other_tasks() == set()
+
+
+class TestManyQueuedWaits:
+    @pytest.fixture
+    async def simulator(self) -> AsyncIterator[Simulator]:
+        async with Simulator(rate_limit=None) as simulator:
+            simulator.add_faults("hang", repeat=True)
+            yield simulator
+
+    @pytest.mark.parametrize("end", ["close", "cancel"])
+    async def test_ending_queued_waits_takes_linear_time(
+        self, open_session: OpenSession, end: str
+    ) -> None:
+        async def seconds_to_end(count: int) -> float:
+            session = open_session(rate_limit=20)
+            job_ids = [f"job-{number}" for number in range(count)]
+            waits = [asyncio.create_task(session.wait_for_job(job_id)) for job_id in job_ids]
+            await asyncio.sleep(0.1)
+            assert session.stats().waits == count
+            started_at = time.process_time()
+            if end == "cancel":
+                for wait in reversed(waits):
+                    wait.cancel()
+            else:
+                await session.close()
+            await asyncio.gather(*waits, return_exceptions=True)
+            seconds = time.process_time() - started_at
+            assert_idle(session)
+            return seconds
+
+        gc.disable()  # it would take part of the time, and be proportional to all objects alive
+        try:
+            few = min([await seconds_to_end(1_000) for _ in range(3)])
+            many = await seconds_to_end(8_000)
+        finally:
+            gc.enable()
+        assert many < 16 * few, "8 times as many: linear is 8 times as long, quadratic 64 times"

@@ -1,134 +1,409 @@
-"""Scopes: what ends them, and what is left when they have been left; in virtual time."""
+"""Operations, their deadlines and their end, in virtual time."""
 
 import asyncio
+import contextlib
 import gc
+import math
+import warnings
 import weakref
+from collections.abc import Awaitable, Callable
 
 import pytest
 
-from moltin_jobs._tasks.operations import Scope, Scopes
+from moltin_jobs import SessionClosedError
+from moltin_jobs._tasks.operations import DeadlineReached, Operation, Operations
 
-pytestmark = pytest.mark.looptime
+pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("task_factory")]
 
 
 def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def attempt(scopes: Scopes, seconds: float) -> str:
-    """Take so many seconds; say how the scope was left."""
-    with Scope(scopes) as scope:
-        scope.start(now())
+def cancelling() -> int:
+    task = asyncio.current_task()
+    assert task is not None
+    return task.cancelling()
+
+
+async def run_operation(
+    operations: Operations, seconds: float, deadline: float = math.inf, timeout: float = math.inf
+) -> float:
+    """Sleep inside an operation. Return the moment of its end."""
+    with Operation(operations, deadline, now() + timeout):
         await asyncio.sleep(seconds)
-        return "finished"
-    return "expired" if scope.expired else "closed"
+    return now()
 
 
-async def test_each_ends_when_its_own_time_is_over() -> None:
-    scopes = Scopes(10)
+class TestTimeouts:
+    async def test_operation_within_its_times_ends_by_itself(self, operations: Operations) -> None:
+        assert await run_operation(operations, 5, deadline=6, timeout=6) == 5
+        assert not operations.running
+        await asyncio.sleep(10)
 
-    async def ended_after(delay: float, seconds: float) -> tuple[str, float]:
-        await asyncio.sleep(delay)
-        return await attempt(scopes, seconds), now()
+    async def test_operation_beyond_its_deadline_raises_deadline_reached(
+        self, operations: Operations
+    ) -> None:
+        with pytest.raises(DeadlineReached) as caught:
+            await run_operation(operations, 99, deadline=4, timeout=6)
+        assert now() == 4
+        assert caught.value.__context__ is None
+        assert not operations.running
+        assert cancelling() == 0
 
-    ended = await asyncio.gather(
-        ended_after(0, 99), ended_after(1, 5), ended_after(2, 99), ended_after(30, 99)
-    )
-    assert [how for how, _ in ended] == ["expired", "finished", "expired", "expired"]
-    assert [when for _, when in ended] == pytest.approx([10, 6, 12, 40], abs=0.001)
-    assert not scopes.running
+    async def test_operation_beyond_its_timeout_raises_timeout_error(
+        self, operations: Operations
+    ) -> None:
+        with pytest.raises(TimeoutError) as caught:
+            await run_operation(operations, 99, deadline=6, timeout=4)
+        assert now() == 4
+        assert caught.value.__context__ is None
+        assert cancelling() == 0
 
+    async def test_operation_whose_times_are_equal_raises_deadline_reached(
+        self, operations: Operations
+    ) -> None:
+        with pytest.raises(DeadlineReached):
+            await run_operation(operations, 99, deadline=4, timeout=4)
 
-async def test_one_that_is_started_again_has_its_whole_time_again() -> None:
-    with Scope(Scopes(10)) as scope:
-        scope.start(now())
-        await asyncio.sleep(6)
-        scope.start(now())
-        await asyncio.sleep(99)
-    assert scope.expired
-    assert now() == pytest.approx(16, abs=0.001)
+    async def test_operation_whose_deadline_has_passed_ends_at_its_first_await(
+        self, operations: Operations
+    ) -> None:
+        await asyncio.sleep(5)
+        with pytest.raises(DeadlineReached):
+            await run_operation(operations, 99, deadline=4)
+        assert now() == pytest.approx(5, abs=0.001)
 
+    async def test_many_operations_end_each_at_its_own_moment(self, operations: Operations) -> None:
+        async def start_after(delay: float, seconds: float) -> float:
+            await asyncio.sleep(delay)
+            try:
+                return await run_operation(operations, seconds, timeout=10)
+            except TimeoutError:
+                return -now()
 
-async def test_thousands_take_one_timer() -> None:
-    scopes = Scopes(10)
-    tasks = [asyncio.create_task(attempt(scopes, 99)) for _ in range(1000)]
-    await asyncio.sleep(1)
-    for task in tasks[1:]:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    assert tasks[0].result() == "expired"
-    assert len(scopes._due) == 0
+        ended_at = await asyncio.gather(
+            start_after(0, 99), start_after(1, 5), start_after(2, 99), start_after(30, 99)
+        )
+        assert ended_at == pytest.approx([-10, 6, -12, -40], abs=0.001)
 
+    async def test_expire_at_while_running_replaces_the_timeout(
+        self, operations: Operations
+    ) -> None:
+        operation = Operation(operations, expires_at=10)
+        asyncio.get_running_loop().call_at(6, operation.expire_at, 16)
+        with pytest.raises(TimeoutError), operation:
+            await asyncio.sleep(99)
+        assert now() == 16
 
-async def test_closing_ends_all_and_waits_for_them() -> None:
-    scopes = Scopes(10)
-    tasks = [asyncio.create_task(attempt(scopes, 99)) for _ in range(3)]
-    await asyncio.sleep(1)
-    await scopes.close()
-    assert not scopes.running
-    assert await asyncio.gather(*tasks) == ["closed"] * 3
-    with pytest.raises(RuntimeError, match="closed"):
-        await attempt(scopes, 1)
-    await asyncio.sleep(99)  # no timer that is left does any harm
+    async def test_expire_at_infinity_removes_the_timeout_and_keeps_the_deadline(
+        self, operations: Operations
+    ) -> None:
+        operation = Operation(operations, 20, 10)
+        asyncio.get_running_loop().call_at(5, operation.expire_at, math.inf)
+        with pytest.raises(DeadlineReached), operation:
+            await asyncio.sleep(99)
+        assert now() == 20
 
+    async def test_expire_at_infinity_without_deadline_removes_the_alarm(
+        self, operations: Operations
+    ) -> None:
+        with Operation(operations, expires_at=10) as operation:
+            operation.expire_at(math.inf)
+            await asyncio.sleep(99)
 
-async def test_closed_as_its_time_runs_out_it_is_ended_once() -> None:
-    scopes = Scopes(10)
+    async def test_expire_at_before_the_block_sets_its_timeout(
+        self, operations: Operations
+    ) -> None:
+        operation = Operation(operations)
+        operation.expire_at(3)
+        await asyncio.sleep(1)
+        with pytest.raises(TimeoutError), operation:
+            await asyncio.sleep(99)
+        assert now() == 3
 
-    async def run() -> tuple[str, int]:
-        how = await attempt(scopes, 99)
-        task = asyncio.current_task()
-        assert task is not None
-        return how, task.cancelling()
+    async def test_expire_at_after_the_block_does_nothing(self, operations: Operations) -> None:
+        with Operation(operations) as operation:
+            pass
+        operation.expire_at(1)
+        await asyncio.sleep(5)
 
-    task = asyncio.create_task(run())
-    await asyncio.sleep(0)
-    (scope,) = scopes.running
-    scope.expired = True
-    scope.end()
-    await scopes.close()
-    assert await task == ("expired", 0)
+    async def test_subclass_chooses_the_error_of_its_timeout(self, operations: Operations) -> None:
+        class Download(Operation):
+            def timeout_error(self) -> Exception:
+                return LookupError("slow")
 
+        with pytest.raises(LookupError, match="slow"), Download(operations, expires_at=1):
+            await asyncio.sleep(5)
 
-async def test_one_within_another_is_left_with_it() -> None:
-    scopes = Scopes(10)
+    async def test_error_of_the_block_passes_through(self, operations: Operations) -> None:
+        with pytest.raises(LookupError), Operation(operations, 5):
+            raise LookupError
+        assert not operations.running
+        await asyncio.sleep(9)
 
-    async def run() -> tuple[str, int]:
-        with Scope(scopes):
-            with Scope(scopes):
+    async def test_error_raised_while_the_block_ends_has_precedence(
+        self, operations: Operations
+    ) -> None:
+        async def fail_on_cancellation() -> None:
+            try:
                 await asyncio.sleep(99)
-            return "the inner alone was ended", 0
-        task = asyncio.current_task()
-        assert task is not None
-        return "both", task.cancelling()
+            except asyncio.CancelledError:
+                raise LookupError from None
 
-    task = asyncio.create_task(run())
-    await asyncio.sleep(1)
-    await scopes.close()
-    assert await task == ("both", 0)
+        with pytest.raises(LookupError), Operation(operations, 5):
+            await fail_on_cancellation()
+        assert cancelling() == 0
 
 
-@pytest.mark.parametrize("first", ["caller", "scope"])
-async def test_the_callers_own_cancellation_goes_before(first: str) -> None:
-    scopes = Scopes(10)
-    task = asyncio.create_task(attempt(scopes, 99))
-    await asyncio.sleep(1)
-    (scope,) = scopes.running
-    if first == "caller":
+class TestCancellation:
+    @pytest.mark.parametrize("is_first", [True, False], ids=["before", "after"])
+    async def test_cancellation_by_the_caller_beside_a_closing_has_precedence(
+        self, operations: Operations, is_first: bool
+    ) -> None:
+        task = asyncio.create_task(run_operation(operations, 99))
+        await asyncio.sleep(1)
+        if is_first:
+            task.cancel()
+        operations.close()
+        if not is_first:
+            task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert task.cancelling() == 1
+
+    async def test_deadline_in_a_task_that_absorbed_a_cancellation_raises_deadline_reached(
+        self, operations: Operations
+    ) -> None:
+        async def absorb_then_run() -> int:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(99)
+            with pytest.raises(DeadlineReached):
+                await run_operation(operations, 99, deadline=5)
+            return cancelling()
+
+        task = asyncio.create_task(absorb_then_run())
+        await asyncio.sleep(1)
         task.cancel()
-    scope.end()
-    if first == "scope":
+        assert await task == 1
+
+    async def test_timeout_around_an_operation_is_not_its_own(self, operations: Operations) -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(3) as outer:
+                await run_operation(operations, 99, timeout=5)
+        assert outer.expired()
+        assert now() == 3
+
+
+class TestClosing:
+    async def test_closing_ends_every_operation_and_sleep_with_the_same_error(
+        self, operations: Operations
+    ) -> None:
+        async def sleep() -> None:
+            await operations.sleep_until(99)
+
+        async def nested() -> None:
+            with Operation(operations, 50):
+                await run_operation(operations, 99, deadline=60)
+
+        tasks = [
+            asyncio.create_task(coroutine)
+            for coroutine in (
+                run_operation(operations, 99),
+                run_operation(operations, 99, deadline=50, timeout=40),
+                nested(),
+                sleep(),
+            )
+        ]
+        await asyncio.sleep(1)
+        operations.close()
+        operations.close()
+        await operations.wait_until_idle()
+        errors = [task.exception() for task in tasks]
+        assert [type(error) for error in errors] == [SessionClosedError] * 4
+        assert {str(error) for error in errors} == {"the JobsSession was closed during this call."}
+        assert [error.__context__ for error in errors if error is not None] == [None] * 4
+        assert not operations.running
+        assert list(operations.alarms.targets()) == []
+        assert [task.cancelling() for task in tasks] == [0] * 4
+        assert now() == 1
+        await asyncio.sleep(99)  # an alarm that is left would raise in the loop
+
+    async def test_closing_beside_a_deadline_ends_an_operation_once(
+        self, operations: Operations
+    ) -> None:
+        async def run() -> tuple[str, int]:
+            try:
+                await run_operation(operations, 99, deadline=5)
+            except (DeadlineReached, SessionClosedError) as error:
+                return type(error).__name__, cancelling()
+            raise AssertionError
+
+        task = asyncio.create_task(run())
+        asyncio.get_running_loop().call_at(5, operations.close)
+        name, count = await task
+        assert name in ("DeadlineReached", "SessionClosedError")
+        assert count == 0
+
+    @pytest.mark.parametrize(
+        "use",
+        [
+            lambda operations: run_operation(operations, 1),
+            lambda operations: operations.sleep_until(5),
+            lambda operations: operations.begin_wait(),
+            lambda operations: operations.create_task(asyncio.sleep(1)),
+        ],
+        ids=["operation", "sleep", "call", "task"],
+    )
+    async def test_closed_operations_accept_nothing_new(
+        self, operations: Operations, use: Callable[[Operations], Awaitable[object]]
+    ) -> None:
+        operations.close()
+        with (
+            warnings.catch_warnings(record=True) as recorded,
+            pytest.raises(SessionClosedError, match=r"^the JobsSession is closed: create a new"),
+        ):
+            await use(operations)
+        gc.collect()
+        assert recorded == []
+
+    async def test_wait_until_idle_returns_when_the_last_operation_has_ended(
+        self, operations: Operations
+    ) -> None:
+        async def end_slowly() -> None:
+            try:
+                await run_operation(operations, 99)
+            finally:
+                with Operation(unrelated):
+                    await asyncio.sleep(3)
+
+        async def call() -> None:
+            operations.begin_wait()
+            try:
+                await asyncio.sleep(5)
+            finally:
+                operations.end_wait()
+
+        unrelated = Operations()
+        calls = [asyncio.create_task(call()), operations.create_task(end_slowly())]
+        await asyncio.sleep(1)
+        operations.close()
+        first = asyncio.create_task(operations.wait_until_idle())
+        await asyncio.sleep(0)
+        first.cancel()
+        second = asyncio.create_task(operations.wait_until_idle())
+        await asyncio.sleep(3.5)
+        assert not second.done()
+        await second
+        assert now() == 5
+        assert first.cancelled()
+        assert all(task.done() for task in calls)
+
+    async def test_wait_until_idle_of_unused_operations_returns_at_once(
+        self, operations: Operations
+    ) -> None:
+        await operations.wait_until_idle()
+        operations.close()
+        await operations.wait_until_idle()
+
+    def test_another_event_loop_raises_runtime_error(self, operations: Operations) -> None:
+        async def use() -> None:
+            operations.check()
+
+        async def close() -> None:
+            operations.close()
+
+        asyncio.run(use())
+        for function in (use, close):
+            with pytest.raises(RuntimeError, match="another event loop") as caught:
+                asyncio.run(function())
+            assert not isinstance(caught.value, SessionClosedError)
+        assert not operations.closed
+
+
+class TestSleeps:
+    async def test_sleep_until_a_moment_ends_at_it(self, operations: Operations) -> None:
+        await operations.sleep_until(5)
+        assert now() == 5
+
+    async def test_cancelled_sleep_has_no_alarm(self, operations: Operations) -> None:
+        async def sleep() -> None:
+            await operations.sleep_until(5)
+
+        task = asyncio.create_task(sleep())
+        await asyncio.sleep(1)
         task.cancel()
-    await asyncio.wait([task])
-    assert task.cancelled()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert list(operations.alarms.targets()) == []
+
+    async def test_sleep_that_ends_as_the_session_closes_ends_once(
+        self, operations: Operations
+    ) -> None:
+        async def sleep() -> None:
+            await operations.sleep_until(5)
+
+        def ring_and_close() -> None:
+            (target,) = operations.alarms.targets()
+            target.on_alarm()
+            target.on_alarm()
+            target.close()
+
+        task = asyncio.create_task(sleep())
+        asyncio.get_running_loop().call_at(3, ring_and_close)
+        await task
+        assert now() == 3
 
 
-async def test_a_task_that_has_ended_is_not_kept() -> None:
-    scopes = Scopes(10)
-    task = asyncio.create_task(attempt(scopes, 1))
-    await task
-    kept = weakref.ref(task)
-    del task
-    await asyncio.sleep(0)  # for the loop to forget it too
-    gc.collect()
-    assert kept() is None
+class TestTasks:
+    async def test_task_is_counted_until_it_ends(self, operations: Operations) -> None:
+        task = operations.create_task(asyncio.sleep(1, "result"))
+        assert operations.tasks == {task}
+        assert await task == "result"
+        assert not operations.tasks
+
+    async def test_task_whose_exception_nobody_retrieves_is_not_reported(
+        self, operations: Operations
+    ) -> None:
+        reported: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda *record: reported.append(record))
+
+        async def fail() -> None:
+            await asyncio.sleep(1)
+            raise LookupError
+
+        operations.create_task(fail())
+        await asyncio.sleep(2)
+        gc.collect()
+        assert reported == []
+        assert not operations.tasks
+
+    async def test_task_cancelled_before_it_starts_leaves_nothing(
+        self, operations: Operations
+    ) -> None:
+        with warnings.catch_warnings(record=True) as recorded:
+            task = operations.create_task(asyncio.sleep(99))
+            task.cancel()
+            await asyncio.wait([task])
+            gc.collect()
+        assert recorded == []
+        assert not operations.tasks
+        operations.close()
+        await asyncio.wait_for(operations.wait_until_idle(), 1)
+
+    async def test_task_that_never_suspends_leaves_nothing(self, operations: Operations) -> None:
+        async def return_at_once() -> int:
+            return 5
+
+        assert await operations.create_task(return_at_once()) == 5
+        await asyncio.sleep(0)  # an eager task ends before it is counted
+        assert not operations.tasks
+
+    async def test_task_that_has_ended_is_not_kept_alive(self, operations: Operations) -> None:
+        task = asyncio.create_task(run_operation(operations, 1, deadline=50))
+        reference = weakref.ref(task)
+        await task
+        del task
+        await asyncio.sleep(0)  # the loop releases its last handle
+        gc.collect()
+        assert reference() is None

@@ -1,111 +1,318 @@
-"""Each line here is a promise to a user's own type checker."""
+"""Types of the public API, as the type checker of a user sees them.
+
+mypy and pyright check this file. It is never run. Each ``type: ignore`` marks a wrong use that
+both have to report.
+"""
 
 import asyncio
 import datetime
+import os
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import assert_type
+from typing import Any, assert_type
 
 import aiohttp
 
 from moltin_jobs import (
     APIError,
+    Auth,
+    AuthenticationError,
     ClientCredentials,
+    ConfigurationError,
+    InvalidJobIdError,
+    InvalidResponseError,
     Job,
+    JobCancelledError,
     JobFailedError,
+    JobId,
     JobNotFoundError,
     JobsSession,
     JobState,
     JobTimeoutError,
-    Limiter,
+    JobWatch,
     MoltinJobsError,
+    NoResultsError,
+    PausableRateLimiter,
+    PermissionDeniedError,
     Polling,
+    ProgressCallback,
+    RateLimiter,
+    RateLimitError,
     Retry,
+    ServerError,
+    SessionClosedError,
+    SessionOptions,
+    SessionStats,
+    TransportError,
+    __version__,
     wait_for_job,
 )
 
 
-class Budget:
-    """Anything with ``acquire`` is a limiter; it need not inherit."""
+def use(*_: object) -> None:
+    """Use a variable that would be unused otherwise."""
+
+
+class Limiter:
+    """A rate limiter needs no base class."""
 
     async def acquire(self) -> None:
         await asyncio.sleep(0)
 
 
-async def vault() -> str:
+class PausableLimiter(Limiter):
+    async def pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class BlockingLimiter:
+    def acquire(self) -> None:
+        pass
+
+
+class MistypedLimiter:
+    async def acquire(self) -> float:
+        return 0.0
+
+    async def pause(self, seconds: str) -> None:
+        pass
+
+
+async def fetch_token() -> str:
     return "token"
 
 
-async def sessions(http: aiohttp.ClientSession) -> None:
-    limiter: Limiter = Budget()
-    JobsSession("token", rate_limit=limiter, http=http, headers={"X-Team": "orders"})
-    JobsSession(vault, rate_limit=None, retry=Retry(max_tries=1), polling=Polling(outage=None))
-    JobsSession(ClientCredentials("id", "secret"))
-    assert_type(JobsSession.from_env(rate_limit=5), JobsSession)
+def fetch_token_blocking() -> str:
+    return "token"
+
+
+async def make_sessions(http: aiohttp.ClientSession) -> None:
+    use(__version__.split("."))
+    JobsSession("token", http_session=http, headers={"X-Team": "orders"})
+    JobsSession(fetch_token, rate_limit=None, retry=Retry(max_attempts=1))
+    JobsSession(ClientCredentials("id", "secret"), polling=Polling(max_outage=None))
+    JobsSession("token", poll_by="list")
+    JobsSession("token", request_timeout=5)
+
+    JobsSession()  # type: ignore[call-arg]
     JobsSession(5)  # type: ignore[arg-type]
+    JobsSession(fetch_token_blocking)  # type: ignore[arg-type]
+    JobsSession("token", "https://api.moltin.com")  # type: ignore[call-arg]
     JobsSession("token", rate_limit=2.5)  # type: ignore[arg-type]
+    JobsSession("token", request_timeout=None)  # type: ignore[arg-type]
+    JobsSession("token", poll_by="auto")  # type: ignore[arg-type]
+    JobsSession("token", polling={"max_interval": 5})  # type: ignore[arg-type]
+    JobsSession("token", headers=["X-Team"])  # type: ignore[arg-type]
+    JobsSession("token", http=http)  # type: ignore[call-arg]
+
     async with JobsSession("token") as session:
         assert_type(session, JobsSession)
+        assert_type(session.stats(), SessionStats)
+        assert_type(session.stats().waits, int)
+        assert_type(await session.close(), None)
 
 
-async def lookups(session: JobsSession) -> None:
+def make_sessions_from_environment(options: SessionOptions) -> None:
+    assert_type(JobsSession.from_env(), JobsSession)
+    assert_type(JobsSession.from_env(rate_limit=5, poll_by="list", auth="token"), JobsSession)
+    assert_type(JobsSession.from_env(**options), JobsSession)
+
+    JobsSession.from_env(rate_limits=5)  # type: ignore[call-arg]
+    JobsSession.from_env(rate_limit="5")  # type: ignore[arg-type]
+    JobsSession.from_env(poll_by="auto")  # type: ignore[arg-type]
+    JobsSession.from_env("token")  # type: ignore[call-arg]
+
+    team_options: SessionOptions = {"headers": {"X-Team": "orders"}, "retry": Retry()}
+    assert_type(JobsSession.from_env(**team_options), JobsSession)
+    wrong: SessionOptions = {"max_tries": 4}  # type: ignore[typeddict-unknown-key]
+    use(wrong)
+
+
+class StoreSession(JobsSession):
+    """A subclass keeps its type."""
+
+
+async def use_subclass() -> None:
+    assert_type(StoreSession.from_env(), StoreSession)
+    async with StoreSession("token") as session:
+        assert_type(session, StoreSession)
+
+
+def check_aliases(auth: Auth, job_id: JobId, progress: ProgressCallback) -> None:
+    assert_type(auth, str | ClientCredentials | Callable[[], Awaitable[str]])
+    assert_type(job_id, str | uuid.UUID)
+    assert_type(progress, Callable[[int, int | None], object])
+
+
+def check_protocols() -> None:
+    limiter: RateLimiter = Limiter()
+    pausable: PausableRateLimiter = PausableLimiter()
+    JobsSession("token", rate_limit=limiter)
+    JobsSession("token", rate_limit=pausable)
+    limiter = pausable
+
+    wrong: RateLimiter = BlockingLimiter()  # type: ignore[assignment]
+    wrong_pausable: PausableRateLimiter = Limiter()  # type: ignore[assignment]
+    wrong_seconds: PausableRateLimiter = MistypedLimiter()  # type: ignore[assignment]
+    JobsSession("token", rate_limit=BlockingLimiter())  # type: ignore[arg-type]
+    use(limiter, wrong, wrong_pausable, wrong_seconds)
+
+
+async def look_up(session: JobsSession, job: Job) -> None:
     assert_type(await session.get_job("a"), Job)
     assert_type(await session.get_job(uuid.uuid4()), Job)
-    assert_type(await session.get_jobs(["a"]), list[Job])
+    assert_type(await session.get_job(job), Job)
+    assert_type(await session.get_jobs(["a", uuid.uuid4(), job]), list[Job])
     assert_type(await session.get_jobs(["a"], return_exceptions=False), list[Job])
     assert_type(await session.get_jobs(["a"], return_exceptions=True), list[Job | Exception])
 
+    await session.get_job(7)  # type: ignore[arg-type]
+    await session.get_job(None)  # type: ignore[arg-type]
+    await session.get_jobs(uuid.uuid4())  # type: ignore[call-overload]
+    await session.get_jobs(job)  # type: ignore[call-overload]
+    await session.get_jobs(["a"], True)  # type: ignore[call-overload]
 
-async def waits(session: JobsSession) -> None:
+
+async def wait(session: JobsSession, job: Job) -> None:
     assert_type(await session.wait_for_job("a", timeout=60, polling=Polling()), Job)
+    assert_type(await session.wait_for_job(job), Job)
     assert_type(await wait_for_job(session, "a", timeout=None), Job)
+    assert_type(await wait_for_job(session, job, polling=None), Job)
     assert_type(await session.wait_for_jobs(job_id for job_id in ("a", "b")), list[Job])
-    outcomes = await session.wait_for_jobs(["a"], return_exceptions=True)
+    outcomes = await session.wait_for_jobs(["a"], timeout=60, return_exceptions=True)
     assert_type(outcomes, list[Job | Exception])
-    changes = session.watch_job("a")
-    assert_type(changes, AsyncGenerator[Job, None])
-    async for job in changes:
-        assert_type(job, Job)
+
     await session.wait_for_job("a", 60)  # type: ignore[call-arg]
+    await session.wait_for_job("a", timeout="60")  # type: ignore[arg-type]
+    await session.wait_for_job("a", timeout=datetime.timedelta(1))  # type: ignore[arg-type]
+    await wait_for_job("a", session)  # type: ignore[arg-type]
+    await wait_for_job(session)  # type: ignore[call-arg]
+    await wait_for_job(session, "a", heartbeat=15)  # type: ignore[call-arg]
 
 
-async def exports(session: JobsSession, job: Job) -> None:
+async def watch(session: JobsSession) -> None:
+    watch = session.watch_job("a", timeout=60, polling=Polling(jitter=0), heartbeat=15)
+    assert_type(watch, JobWatch)
+    async for job in watch:
+        assert_type(job, Job)
+    iterator: AsyncIterator[Job] = watch
+    assert_type(await anext(iterator), Job)
+    assert_type(await watch.wait(), Job)
+    async with watch as entered:
+        assert_type(entered, JobWatch)
+    assert_type(await watch.aclose(), None)
+    assert_type(watch.job_id, str)
+    assert_type(watch.job, Job | None)
+    assert_type(watch.polls, int)
+    assert_type(watch.failed_polls, int)
+    assert_type(watch.consecutive_failures, int)
+    assert_type(watch.last_error, MoltinJobsError | None)
+    assert_type(watch.next_poll_at, float | None)
+
+    await session.watch_job("a")  # type: ignore[misc]
+    list(session.watch_job("a"))  # type: ignore[call-overload]
+
+
+async def export(session: JobsSession, job: Job, path: os.PathLike[str]) -> None:
+    def show_progress(received: int, length: int | None) -> None:
+        use(received, length)
+
+    def show_length(length: int) -> None:
+        use(length)
+
     assert_type(await session.create_job(filter="gt(created_at,2018-09-01)"), Job)
+    assert_type(await session.create_job("order_export"), Job)
     assert_type(await session.list_jobs(), list[Job])
-    assert_type(await session.get_job_file("a"), str)
-    assert_type(await session.download(job, "a.csv", progress=print, max_bytes=1 << 30), Path)
-    assert_type(await session.download(uuid.uuid4(), Path("a.csv")), Path)
-    assert_type(await session.export_orders(destination="a.csv", timeout=60), Job)
-    JobsSession("token", poll_with="auto")
-    JobsSession("token", poll_with="lists")  # type: ignore[arg-type]
+    assert_type(await session.get_file_url("a"), str)
+    assert_type(await session.download(job, "a.csv", progress=use, max_bytes=1 << 30), Path)
+    assert_type(await session.download(uuid.uuid4(), Path("a.csv"), timeout=60), Path)
+    assert_type(await session.download("a", path, progress=show_progress), Path)
+    assert_type(await session.export_orders(), Job)
+    assert_type(await session.export_orders(filter="a", destination="a.csv", timeout=60), Job)
+
+    await session.create_job("order_export", "gt(a,b)")  # type: ignore[call-arg]
+    await session.export_orders("gt(a,b)")  # type: ignore[call-arg]
+    await session.download("a")  # type: ignore[call-arg]
+    await session.download("a", b"a.csv")  # type: ignore[arg-type]
+    await session.download("a", "a.csv", progress=show_length)  # type: ignore[arg-type]
+    await session.download("a", "a.csv", max_bytes=1.5)  # type: ignore[arg-type]
 
 
-def fields(job: Job) -> None:
+def read_job(job: Job) -> None:
     assert_type(job.id, str)
+    assert_type(job.type, str | None)
+    assert_type(job.job_type, str | None)
     assert_type(job.status, str)
     assert_type(job.state, JobState)
     assert_type(job.is_terminal, bool)
     assert_type(job.error, str | None)
     assert_type(job.created_at, datetime.datetime | None)
+    assert_type(job.updated_at, datetime.datetime | None)
+    assert_type(job.self_url, str | None)
     assert_type(job.file_url, str | None)
+    assert_type(job.to_dict(), dict[str, Any])
+    Job(id="a", status="pending", file_url=None)
+
+    Job(id="a")  # type: ignore[call-arg]
+    Job("a", "pending")  # type: ignore[call-arg]
     job.status = "success"  # type: ignore[misc]
+    job.state = JobState.FAILED  # type: ignore[misc]
 
 
-def errors(error: MoltinJobsError) -> None:
-    assert_type(error.temporary, bool)
+def use_settings(polling: Polling, retry: Retry) -> None:
+    assert_type(polling.initial_interval, float)
+    assert_type(polling.max_outage, float | None)
+    assert_type(retry.max_attempts, int)
+
+    Polling(0.5)  # type: ignore[call-arg]
+    Polling(initial=0.5)  # type: ignore[call-arg]
+    Polling(multiplier=None)  # type: ignore[arg-type]
+    Retry(max_attempts=1.5)  # type: ignore[arg-type]
+    polling.jitter = 0.5  # type: ignore[misc]
+
+
+def handle_error(error: MoltinJobsError) -> None:
+    assert_type(error.retryable, bool)
+    assert_type(error.job_id, str | None)
     match error:
+        case NoResultsError():
+            assert_type(error.job, Job)
         case JobFailedError():
             assert_type(error.job, Job)
             assert_type(error.error, str | None)
         case JobTimeoutError():
+            assert_type(error.timeout, float)
             assert_type(error.job, Job | None)
+            assert_type(error.polls, int)
             assert_type(error.last_error, MoltinJobsError | None)
+        case InvalidResponseError():
+            assert_type(error.status, int)
+            assert_type(error.body, bytes)
         case JobNotFoundError():
-            assert_type(error.job_id, str)
+            assert_type(error.job, Job | None)
         case APIError():
             assert_type(error.status, int)
+            assert_type(error.errors, tuple[dict[str, Any], ...])
             assert_type(error.request_id, str | None)
             assert_type(error.retry_after, float | None)
+        case TransportError() | SessionClosedError():
+            use(error)
         case _:
-            pass
+            use(error.code)  # type: ignore[attr-defined]
+
+
+def use_errors_as_builtins() -> None:
+    configuration: type[ValueError] = ConfigurationError
+    job_id: type[ValueError] = InvalidJobIdError
+    timeout: type[TimeoutError] = JobTimeoutError
+    closed: type[RuntimeError] = SessionClosedError
+    cancelled: type[JobFailedError] = JobCancelledError
+    responses: tuple[type[APIError], ...] = (
+        AuthenticationError,
+        JobNotFoundError,
+        PermissionDeniedError,
+        RateLimitError,
+        ServerError,
+    )
+    use(configuration, job_id, timeout, closed, cancelled, responses)

@@ -1,0 +1,91 @@
+"""Content of a response: its JSON, without the secret that the request was sent with."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from ..settings import Secret
+from .messages import Request, Response
+
+_MASK = "***"
+_MIN_SECRET_LENGTH = 8
+"""A shorter secret is masked only as a whole word, since it may be a part of ordinary words."""
+_ESCAPE = re.compile(r"\\(?:u00([0-7][0-9A-Fa-f])|([^u]))")
+"""A JSON escape of an ASCII character. A token is ASCII, so other escapes do not matter."""
+
+
+def load_json(response: Response, request: Request) -> Any:
+    """Return the JSON document of a response.
+
+    Raises:
+        ValueError: the body is too large, or no JSON. The message is the reason.
+    """
+    if len(response.body) > request.max_body:
+        raise ValueError(f"the body is larger than {request.max_body} bytes")
+    try:
+        text = response.body.decode().removeprefix("\ufeff")
+        document = _decoder.decode(text)
+        secret = response.secret
+        # JSON may write a slash as "\/", so that the text does not contain the secret as it is.
+        if secret is not None and (secret.value in text or "\\" in text):
+            document = _mask_document(document, secret, request.job_id)
+    except UnicodeDecodeError:
+        raise ValueError("the body is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        reason = f"the body is not JSON ({error})" if text.strip() else "the body is empty"
+        raise ValueError(reason) from None
+    except RecursionError:
+        raise ValueError("the JSON is nested too deeply") from None
+    return document
+
+
+def mask(text: str, secret: Secret | None) -> str:
+    """Replace the secret in ``text``."""
+    if secret is None or secret.value not in text:
+        return text
+    if len(secret.value) >= _MIN_SECRET_LENGTH:
+        return text.replace(secret.value, _MASK)
+    return re.sub(rf"(?<![\w-]){re.escape(secret.value)}(?![\w-])", _MASK, text)
+
+
+def mask_body(response: Response) -> bytes:
+    """Return the body without the secret, for an exception.
+
+    If JSON escapes hide the secret, all escapes are decoded first.
+    """
+    secret = response.secret
+    if secret is None:
+        return response.body
+    text = mask(response.body.decode("latin-1"), secret)
+    plain = _ESCAPE.sub(_unescape, text)
+    return (mask(plain, secret) if secret.value in plain else text).encode("latin-1")
+
+
+def _parse_int(digits: str) -> float:
+    try:
+        return int(digits)
+    except ValueError:  # it has more digits than int() accepts
+        return float(digits)
+
+
+_decoder = json.JSONDecoder(parse_int=_parse_int)
+
+
+def _mask_document(value: Any, secret: Secret, job_id: str | None) -> Any:
+    """Mask all strings, except the requested id: a masked id would not match the request."""
+    if isinstance(value, str):
+        return value if value == job_id else mask(value, secret)
+    if isinstance(value, list):
+        return [_mask_document(item, secret, job_id) for item in value]
+    if isinstance(value, dict):
+        return {
+            mask(key, secret): _mask_document(item, secret, job_id) for key, item in value.items()
+        }
+    return value
+
+
+def _unescape(escape: re.Match[str]) -> str:
+    code, character = escape.groups()
+    return character if code is None else chr(int(code, 16))

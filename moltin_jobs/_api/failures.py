@@ -1,0 +1,159 @@
+"""Exceptions for responses that are not a success, or that cannot be read."""
+
+from __future__ import annotations
+
+import datetime
+import email.utils
+from typing import Any
+
+from ..errors import (
+    APIError,
+    AuthenticationError,
+    InvalidResponseError,
+    JobNotFoundError,
+    MoltinJobsError,
+    PermissionDeniedError,
+    RateLimitError,
+    ServerError,
+    single_line,
+)
+from ..models import Job, JobState
+from ..settings import MAX_SECONDS
+from .content import load_json, mask, mask_body
+from .messages import Request, Response
+
+MAY_EXIST = "The job may have been created: check list_jobs() before you create it again."
+_MAX_ERROR_DEPTH = 32
+"""Deeper error objects are left out: pickle, which exceptions must support, is recursive."""
+_ERROR_CLASSES: dict[int, type[APIError]] = {
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    429: RateLimitError,
+}
+
+
+def api_error(response: Response, request: Request, advice: str | None = None) -> APIError:
+    """Return the exception for a response whose status is not 2xx."""
+    status = response.status
+    errors = _error_objects(response, request)
+    request_id = errors[0].get("request_id") if errors else None
+    if not isinstance(request_id, str) or not request_id:
+        request_id = mask(response.headers.get("X-Request-Id", ""), response.secret) or None
+    cls = ServerError if 500 <= status <= 599 else _ERROR_CLASSES.get(status, APIError)
+    if status == 404 and request.job_id is not None:
+        cls = JobNotFoundError
+    return cls(
+        status,
+        request.description,
+        errors=errors,
+        request_id=request_id,
+        retry_after=parse_retry_after(response.headers.get("Retry-After"), response.timestamp),
+        job_id=request.job_id,
+        advice=advice or _advice(response),
+    )
+
+
+def credentials_error(response: Response, request: Request) -> AuthenticationError:
+    """Return the exception for a token request that was rejected.
+
+    It holds nothing of the body, which may repeat the client secret.
+    """
+    return AuthenticationError(
+        response.status,
+        request.description,
+        request_id=mask(response.headers.get("X-Request-Id", ""), response.secret) or None,
+        advice="Check the client id and secret, and that base_url is the region of the store.",
+    )
+
+
+def no_file_error(response: Response, request: Request, job: Job) -> JobNotFoundError:
+    """Return the exception for a 404 on the file of an existing job."""
+    status = single_line(job.status) + (f" ({single_line(job.error)})" if job.error else "")
+    advice = f"The job exists with status {status}, but has no file. Create a new job."
+    if not job.is_terminal:
+        advice = f"The job exists with status {status} and has no file yet. Wait for it first."
+    elif job.state is JobState.SUCCEEDED:
+        advice = f"The job exists with status {status}, but its file is gone. Create a new job."
+    error = api_error(response, request, advice)
+    assert isinstance(error, JobNotFoundError), "the class for a 404"  # noqa: S101
+    error.job = job
+    return error
+
+
+def invalid_response(response: Response, request: Request, reason: object) -> InvalidResponseError:
+    """Return the exception for a response with a successful status that cannot be read."""
+    return InvalidResponseError(
+        request.description,
+        str(reason),
+        status=response.status,
+        body=b"" if request.client_secret is not None else mask_body(response),
+        job_id=request.job_id,
+    )
+
+
+def mark_uncertain(error: MoltinJobsError) -> MoltinJobsError:
+    """Mark a creation that may have succeeded: add the advice and clear ``retryable``."""
+    error.args = (f"{error} {MAY_EXIST}",)
+    error.retryable = False
+    return error
+
+
+def parse_retry_after(value: str | None, now: float) -> float | None:
+    """Return the seconds of a ``Retry-After`` header, from 0 to a billion, or ``None``.
+
+    RFC 9110 allows digits and an HTTP date, which is compared with ``now``, in seconds since the
+    epoch.
+    """
+    text = (value or "").strip()
+    if text.isascii() and text.isdigit():
+        # int() refuses thousands of digits, and is slow with hundreds.
+        return float(text) if len(text) < len("1000000000") else MAX_SECONDS
+    try:
+        date = email.utils.parsedate_to_datetime(text)
+        seconds = date.replace(tzinfo=date.tzinfo or datetime.UTC).timestamp() - now
+    except (ValueError, OverflowError):
+        return None
+    return min(max(seconds, 0.0), MAX_SECONDS)
+
+
+def _advice(response: Response) -> str | None:
+    if response.status == 408:
+        return "The service gave up waiting for the request: try again."
+    if response.status in (421, 425):
+        return "Try again later."
+    if 300 <= response.status <= 399:
+        # Masked before it is cut: a part of the secret at the cut would remain.
+        location = mask(response.headers.get("Location", "nowhere"), response.secret)
+        target = single_line(location.partition("?")[0])  # the query may be a signature
+        return (
+            f"It redirects {response.url} to {target}. The client never follows a redirect, since "
+            f"it would send the token there: set base_url to the address of the service."
+        )
+    return None
+
+
+def _error_objects(response: Response, request: Request) -> list[dict[str, Any]]:
+    """Return the error objects of ``{"errors": [...]}``, or the one that is not in a list."""
+    if request.client_secret is not None:  # the body may echo the client secret
+        return []
+    try:
+        document = load_json(response, request)
+    except ValueError:
+        return []
+    if not isinstance(document, dict):
+        return []
+    found = document.get("errors")
+    if found is None and "title" in document:
+        found = document
+    if isinstance(found, dict):
+        found = [found]
+    if not isinstance(found, list):
+        return []
+    return [error for error in found if isinstance(error, dict) and _is_shallow(error)]
+
+
+def _is_shallow(value: object, depth: int = _MAX_ERROR_DEPTH) -> bool:
+    if isinstance(value, (dict, list)):
+        items = value.values() if isinstance(value, dict) else value
+        return depth > 0 and all(_is_shallow(item, depth - 1) for item in items)
+    return True

@@ -1,0 +1,73 @@
+"""Exceptions of aiohttp and of the operating system, as `TransportError`.
+
+No message contains bytes that the peer has sent, or an address with a signature.
+"""
+
+from __future__ import annotations
+
+import aiohttp
+
+from ..errors import TransportError, single_line
+from .addresses import host_of, join_host
+
+NOT_SENT = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ServerFingerprintMismatch,
+)
+"""Exceptions after which the request certainly did not reach the service."""
+
+_TRUST = "Check base_url, or pass an http_session whose SSL context trusts the certificate."
+
+
+def transport_error(
+    error: Exception, description: str, host: str, job_id: str | None
+) -> TransportError:
+    """Return the exception for a request to ``host`` without a complete response."""
+    reason, advice, retryable = _explain(error, host)
+    return TransportError(description, reason, advice, retryable=retryable, job_id=job_id)
+
+
+def timeout_error(
+    description: str, host: str, seconds: float, job_id: str | None
+) -> TransportError:
+    """Return the exception for an attempt that has taken too long."""
+    return TransportError(
+        description,
+        f"no complete response from {host} within {seconds:g} s",
+        "Try again later, or use a longer request_timeout.",
+        job_id=job_id,
+    )
+
+
+def _explain(error: Exception, host: str) -> tuple[str, str, bool]:
+    """Return the reason, what to do, and whether a retry may succeed."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return _explain_connecting(error)
+    if isinstance(error, aiohttp.ServerFingerprintMismatch):
+        peer = join_host(error.host, error.port)
+        return f"the certificate of {peer} does not have the expected fingerprint", _TRUST, False
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        proxy = host_of(error.request_info.real_url)
+        reason = f"the proxy {proxy} responded with status {error.status}"
+        return reason, "Check the proxy and its credentials.", error.status != 407
+    if isinstance(error, aiohttp.ClientPayloadError):
+        reason = f"the response of {host} is truncated, or cannot be decoded"
+    elif isinstance(error, aiohttp.ClientResponseError):
+        reason = f"the response of {host} is not valid HTTP"
+    else:
+        reason = f"the connection to {host} was lost before the response was complete"
+    return f"{reason} ({type(error).__name__})", "Try again later.", True
+
+
+def _explain_connecting(error: aiohttp.ClientConnectorError) -> tuple[str, str, bool]:
+    peer = join_host(error.host, error.port)
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        # Only OpenSSL's own exceptions have this attribute.
+        cause = getattr(error.certificate_error, "verify_message", "unknown reason").rstrip(".")
+        return f"the certificate of {peer} could not be verified ({cause})", _TRUST, False
+    cause = single_line(error.strerror or str(error.os_error))
+    advice = "Check base_url and the network."
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        peer, advice = f"the proxy {peer}", "Check the proxy and the network."
+    return f"cannot connect to {peer} ({cause})", advice, True

@@ -1,0 +1,92 @@
+"""Alarms of one session: one heap with one timer, instead of a timer for each sleeping wait."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import math
+from collections.abc import Iterator
+from typing import Protocol
+
+_MIN_STALE_ENTRIES = 64
+"""Stale entries that are always tolerated, so that a small heap is not compacted all the time."""
+
+
+class AlarmTarget(Protocol):
+    """Object that has at most one alarm at a time."""
+
+    alarm: int
+    """Number of the alarm that is set, or 0. Only `Alarms` writes it."""
+
+    def on_alarm(self) -> None:
+        """Handle the alarm."""
+
+    def close(self) -> None:
+        """Handle the closing of the session."""
+
+
+class Alarms:
+    """Call `AlarmTarget.on_alarm` at given moments of the loop's clock."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, AlarmTarget]] = []
+        self._last_number = 0
+        self._active = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+
+    def set(self, target: AlarmTarget, when: float) -> None:
+        """Set the alarm of ``target``, and replace the one that it has."""
+        if not target.alarm:
+            self._active += 1
+        elif len(self._heap) > 2 * self._active + _MIN_STALE_ENTRIES:
+            self._compact()
+        self._last_number += 1
+        target.alarm = self._last_number
+        heapq.heappush(self._heap, (when, self._last_number, target))
+        if when < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = when
+            self._timer = asyncio.get_running_loop().call_at(when, self._fire)
+
+    def clear(self, target: AlarmTarget) -> None:
+        """Remove the alarm of ``target``, if it has one."""
+        if target.alarm:
+            target.alarm = 0
+            self._active -= 1
+            if len(self._heap) > 2 * self._active + _MIN_STALE_ENTRIES:
+                self._compact()
+
+    def stop(self) -> None:
+        """Cancel the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._timer_at = None, math.inf
+
+    def targets(self) -> Iterator[AlarmTarget]:
+        """Return the targets that have an alarm."""
+        return (target for _, number, target in self._heap if target.alarm == number)
+
+    def _compact(self) -> None:
+        # Cleared and replaced alarms stay in the heap. Until a long timeout they would fill it.
+        self._heap[:] = [entry for entry in self._heap if entry[2].alarm == entry[1]]
+        heapq.heapify(self._heap)
+
+    def _fire(self) -> None:
+        loop = asyncio.get_running_loop()
+        # The loop calls a timer up to the clock's resolution early: its own moment is due too.
+        now = max(loop.time(), self._timer_at)
+        self._timer, self._timer_at = None, -math.inf  # until the end, `set` starts no timer
+        heap = self._heap
+        try:
+            while heap and (heap[0][0] <= now or heap[0][2].alarm != heap[0][1]):
+                _, number, target = heapq.heappop(heap)
+                if target.alarm == number:
+                    target.alarm = 0
+                    self._active -= 1
+                    target.on_alarm()
+        finally:
+            self._timer_at = heap[0][0] if heap else math.inf
+            if heap:
+                self._timer = loop.call_at(self._timer_at, self._fire)

@@ -1,0 +1,49 @@
+"""Concurrent calls whose outcomes are collected in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Any
+
+from .operations import retrieve_exception
+
+
+async def gather_outcomes(
+    coroutines: Iterable[Coroutine[Any, Any, Any]], *, return_exceptions: bool
+) -> list[Any]:
+    """Run coroutines concurrently, and return their results in order.
+
+    Without ``return_exceptions``, the first exception is raised after the other coroutines were
+    cancelled and have ended. ``asyncio.TaskGroup`` is not used: before Python 3.13 it leaves
+    ``Task.cancelling()`` at 1 when its exception is caught.
+    """
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    if not tasks:
+        return []
+    until = asyncio.ALL_COMPLETED if return_exceptions else asyncio.FIRST_EXCEPTION
+    try:
+        await asyncio.wait(tasks, return_when=until)
+    finally:
+        await _cancel(tasks)
+    if return_exceptions:
+        return [_outcome(task) for task in tasks]
+    for task in tasks:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            raise error
+    return [task.result() for task in tasks]
+
+
+async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:
+    pending = [task for task in tasks if not task.done()]
+    for task in pending:
+        task.cancel()
+    for task in tasks:
+        task.add_done_callback(retrieve_exception)
+    if pending:
+        await asyncio.wait(pending)
+
+
+def _outcome(task: asyncio.Task[Any]) -> Any:
+    error = task.exception()  # raises CancelledError for a task that was cancelled
+    return task.result() if error is None else error

@@ -1,0 +1,118 @@
+"""Single flight: concurrent callers share one call, and its result while that is fresh."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import math
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from ..errors import MoltinJobsError
+from .operations import Operation, Operations
+
+T = TypeVar("T")
+
+
+class SingleFlight(Generic[T]):
+    """Share the calls of one coroutine function, which takes no arguments."""
+
+    def __init__(
+        self, operations: Operations, function: Callable[[], Coroutine[Any, Any, T]]
+    ) -> None:
+        self._operations = operations
+        self._function = function
+        self._in_flight: Flight[T] | None = None
+        self._latest: Flight[T] | None = None
+
+    async def get(
+        self, *, fresh_after: float, join_after: float = -math.inf, deadline: float = math.inf
+    ) -> T:
+        """Return the result of an earlier call, of the call in flight, or of a new one.
+
+        Args:
+            fresh_after: the last result is returned if its call started at this moment or later.
+            join_after: the call in flight is shared if it started at this moment or later.
+            deadline: `DeadlineReached` is raised at this moment.
+        """
+        latest = self._latest
+        if latest is not None and latest.started_at >= fresh_after:
+            return latest.result()
+        with Operation(self._operations, deadline):
+            flight = self._in_flight
+            if flight is None or not flight.is_joinable or flight.started_at < join_after:
+                flight = self._in_flight = Flight(self._operations, self._function, self._on_end)
+            return await flight.wait()
+
+    def _on_end(self, flight: Flight[T]) -> None:
+        if self._in_flight is flight:
+            self._in_flight = None
+        # A call that started later may have ended earlier: its result is the newer one.
+        if flight.succeeded and (
+            self._latest is None or flight.started_at > self._latest.started_at
+        ):
+            self._latest = flight
+
+
+class Flight(Generic[T]):
+    """One call, in a task that is cancelled when its last waiter leaves."""
+
+    def __init__(
+        self,
+        operations: Operations,
+        function: Callable[[], Coroutine[Any, Any, T]],
+        on_end: Callable[[Flight[T]], None],
+    ) -> None:
+        self.started_at = operations.check().time()
+        self.succeeded = False
+        self.is_joinable = True
+        self._value: T | None = None
+        self._error: BaseException | None = None
+        self._traceback: TracebackType | None = None
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._task = operations.create_task(self._run(function, on_end))
+
+    async def _run(
+        self,
+        function: Callable[[], Coroutine[Any, Any, T]],
+        on_end: Callable[[Flight[T]], None],
+    ) -> None:
+        try:
+            self._value = await function()
+            self.succeeded = True
+        except BaseException as error:
+            self._error, self._traceback = error, error.__traceback__
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            # Not in a done callback, which runs one loop iteration later.
+            self.is_joinable = False
+            on_end(self)
+            for waiter in self._waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    async def wait(self) -> T:
+        """Return the result when it is there, or raise the error of the call."""
+        if self.is_joinable:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.add(waiter)
+            try:
+                await waiter
+            finally:
+                self._waiters.discard(waiter)
+                if not self._waiters and self.is_joinable:
+                    self.is_joinable = False
+                    self._task.cancel()
+        return self.result()
+
+    def result(self) -> T:
+        """Return the result of the call that has ended, or raise its error."""
+        if self._error is None:
+            return self._value  # type: ignore[return-value]  # it has ended without an error
+        if isinstance(self._error, MoltinJobsError):
+            raise copy.copy(self._error)
+        # An exception of a caller's own code may not be copyable. Without the reset, its
+        # traceback would grow by the frames of each waiter.
+        raise self._error.with_traceback(self._traceback)

@@ -1,0 +1,187 @@
+"""`moltin-jobs download`."""
+
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from moltin_jobs.testing import Fault, Simulator
+
+from .harness import (
+    FAILURE,
+    PATIENCE,
+    json_lines,
+    looked_up,
+    process,
+    run,
+    signal_when,
+    wait_until,
+)
+
+
+@pytest.fixture
+def destination(tmp_path: Path) -> Path:
+    return tmp_path / "orders.csv"
+
+
+@pytest.fixture
+def slow_file_host() -> Iterator[str]:
+    """Address of a file of which a part arrives and no more."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        connections: list[socket.socket] = []
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                connections.append(connection)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n" + b"a" * 5000)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/a.csv"
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join(PATIENCE)
+        for connection in connections:
+            connection.close()
+
+
+def locate_file_at(store: Simulator, address: str, job_id: str) -> None:
+    body = b'{"data": {"href": "%s"}}' % address.encode()
+    store.add_faults(Fault(body=body), path=f"/v2/jobs/{job_id}/file", repeat=True)
+
+
+def test_download_saves_the_file_and_prints_its_path(store: Simulator, destination: Path) -> None:
+    store.add_job("a", ["success"], file=b"order_id")
+    result = run("download", "a", str(destination))
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == f"a\t{destination}\n"
+    assert destination.read_bytes() == b"order_id"
+
+
+def test_download_with_json_prints_an_object(store: Simulator, destination: Path) -> None:
+    store.add_job("a", ["success"])
+    result = run("download", "--json", "a", str(destination))
+    assert json_lines(result) == [{"id": "a", "saved_as": str(destination)}]
+
+
+def test_download_of_a_job_without_a_file_yet_exits_with_5(
+    store: Simulator, destination: Path
+) -> None:
+    store.add_job("a", ["pending"])
+    result = run("download", "a", str(destination))
+    assert (result.exit_code, result.stdout) == (5, "")
+    assert result.stderr.startswith(
+        "error: the file of job a: the service responded with status 404"
+    )
+    assert "status pending and has no file yet. Wait for it first." in result.stderr
+    (error,) = json_lines(run("download", "--json", "a", str(destination)))
+    assert (error["id"], error["exception"]) == ("a", "JobNotFoundError")
+
+
+def test_download_of_an_unknown_job_exits_with_5(store: Simulator, destination: Path) -> None:
+    result = run("download", "nowhere", str(destination))
+    assert (result.exit_code, result.stdout) == (5, "")
+    assert "Check the id and the store" in result.stderr
+    assert store.requests
+
+
+def test_download_of_a_failed_job_exits_with_1(store: Simulator, destination: Path) -> None:
+    store.add_job("a", ["failed"], error=FAILURE)
+    result = run("download", "a", str(destination))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"status failed ({FAILURE}), but has no file. Create a new job." in result.stderr
+
+
+@pytest.mark.parametrize("command", [["download", "a"], ["export"]])
+def test_dash_as_file_is_a_usage_error(store: Simulator, command: list[str]) -> None:
+    result = run(*command, "-")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "give a file name, not -. Files are not written to stdout." in result.stderr
+    assert not store.requests
+
+
+def test_download_to_a_missing_directory_exits_with_2(store: Simulator, tmp_path: Path) -> None:
+    store.add_job("a", ["success"])
+    path = tmp_path / "nowhere" / "orders.csv"
+    result = run("download", "a", str(path))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (f"error: {path}: No such file or directory. Job a keeps its file.\n")
+
+
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_interrupted_download_leaves_no_file_and_names_the_command(
+    store: Simulator, slow_file_host: str, destination: Path, signum: signal.Signals, code: int
+) -> None:
+    store.add_job("a", ["success"])
+    locate_file_at(store, slow_file_host, "a")
+    destination = destination.with_name("it's.csv")
+    arguments = ["download", "--base-url", store.url, "a", str(destination)]
+    with process(*arguments) as downloading:
+        wait_until(lambda: any(destination.parent.iterdir()))  # the partial file
+        downloading.send_signal(signum)
+        stdout, stderr = downloading.communicate(timeout=PATIENCE)
+    assert (downloading.returncode, stdout) == (code, "")
+    assert stderr == (
+        f"interrupted. Nothing was saved. To try again: {shlex.join(['moltin-jobs', *arguments])}\n"
+    )
+    assert not list(destination.parent.iterdir())
+
+
+def test_interrupted_download_in_this_process_exits_with_130(
+    store: Simulator, destination: Path
+) -> None:
+    store.add_faults("hang")
+    with signal_when(lambda: "a" in looked_up(store)):
+        result = run("download", "a", str(destination))
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr == (
+        f"interrupted. Nothing was saved. To try again: moltin-jobs download a {destination}\n"
+    )
+
+
+def test_download_with_timeout_exits_with_3(
+    store: Simulator, slow_file_host: str, destination: Path
+) -> None:
+    store.add_job("a", ["success"])
+    locate_file_at(store, slow_file_host, "a")
+    result = run("download", "--timeout", "0.3", "a", str(destination))
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert result.stderr == (
+        "error: job a was not downloaded within 0.3 s. Download it again, or use a longer "
+        "--timeout.\n"
+    )
+    assert not list(destination.parent.iterdir())
+
+
+def test_download_that_exceeds_the_file_size_limit_exits_with_2(
+    store: Simulator, destination: Path
+) -> None:
+    store.add_job("a", ["success"], file=b"order_id" * 1000)
+    code = (
+        "import resource, signal, sys\n"
+        "from moltin_jobs.__main__ import main\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "main()\n"
+    )
+    finished = subprocess.run(  # noqa: S603 (written above)
+        [sys.executable, "-c", code, "download", "a", str(destination)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert finished.stderr.startswith(f"error: {destination}: File too large. Job a keeps ")
+    assert not list(destination.parent.iterdir())

@@ -1,0 +1,156 @@
+"""`moltin-jobs export`."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from moltin_jobs.testing import AnyFault, Fault, Simulator
+
+from .harness import FAILURE, json_lines, looked_up, progress_texts, run, signal_when
+
+
+@pytest.fixture
+def destination(tmp_path: Path) -> Path:
+    return tmp_path / "orders.csv"
+
+
+def test_export_creates_waits_and_saves(store: Simulator, destination: Path) -> None:
+    result = run("export", str(destination))
+    assert result.exit_code == 0
+    job_id, path = result.stdout.rstrip("\n").split("\t")
+    assert path == str(destination)
+    assert job_id in looked_up(store)
+    assert progress_texts(result.stderr) == ["started", "success"]
+    assert destination.read_text().startswith("order_id,currency,amount\n")
+
+
+def test_export_with_json_prints_the_path_or_the_failed_job(
+    store: Simulator, destination: Path
+) -> None:
+    (exported,) = json_lines(run("export", "--json", "-q", str(destination)))
+    assert exported["saved_as"] == str(destination)
+    store.script_next_job(["failed"], error=FAILURE)
+    (failed,) = json_lines(run("export", "--json", "-q", str(destination)))
+    assert (failed["state"], failed["error"]) == ("failed", FAILURE)
+
+
+def test_export_that_times_out_exits_with_3_and_names_the_commands_to_continue(
+    store: Simulator, destination: Path
+) -> None:
+    store.script_next_job(["pending"])
+    result = run("export", "-q", "--timeout", "0.15", str(destination))
+    assert (result.exit_code, result.stdout) == (3, "")
+    job_id = looked_up(store)[0]
+    error, hint = result.stderr.splitlines()
+    assert error == (
+        f"error: job {job_id} was not exported within 0.15 s. Wait again, or use a longer "
+        "--timeout."
+    )
+    assert hint == (
+        f"to continue: moltin-jobs wait {job_id} && moltin-jobs download {job_id} {destination}"
+    )
+
+
+def test_interrupted_export_names_the_commands_to_continue(
+    store: Simulator, destination: Path
+) -> None:
+    store.script_next_job(["pending"])
+    with signal_when(lambda: bool(looked_up(store))):
+        result = run("export", "-q", str(destination))
+    job_id = looked_up(store)[0]
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr == (
+        f"interrupted. To continue: moltin-jobs wait {job_id} && "
+        f"moltin-jobs download {job_id} {destination}\n"
+    )
+
+
+def test_interrupted_creation_of_an_export_names_the_command_to_check(
+    store: Simulator, destination: Path
+) -> None:
+    store.add_faults("hang")
+    with signal_when(lambda: bool(store.requests)):
+        result = run("export", "-q", str(destination))
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr == (
+        "interrupted. The job may have been created: run 'moltin-jobs list' before you create it "
+        "again.\n"
+    )
+
+
+def test_export_whose_wait_ends_in_an_outage_names_the_commands_to_continue(
+    store: Simulator, destination: Path
+) -> None:
+    store.add_job("a", ["pending"])
+    created = {"data": {"id": "a", "status": "pending"}}
+    store.add_faults(Fault(202, body=json.dumps(created).encode()))
+    store.add_faults(503, job_id="a", repeat=True)
+    result = run("export", "-q", str(destination))
+    assert (result.exit_code, result.stdout) == (6, "")
+    error, hint = result.stderr.splitlines()
+    assert error.startswith("error: job a: the service responded with status 503")
+    assert hint.startswith("to continue: moltin-jobs wait a && ")
+
+
+def test_timeout_of_an_export_bounds_the_creation(store: Simulator, destination: Path) -> None:
+    store.add_faults("hang")
+    result = run("export", "-q", "--timeout", "0.2", str(destination))
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert result.stderr == (
+        "error: the job of this export was not created within 0.2 s. The job may have been "
+        "created: run 'moltin-jobs list' before you create it again.\n"
+    )
+
+
+def test_timeout_of_an_export_bounds_the_download(store: Simulator, destination: Path) -> None:
+    store.script_next_job(["success"])
+    store.add_job("a", ["success"])
+    created = {"data": {"id": "a", "status": "success"}}
+    store.add_faults(Fault(202, body=json.dumps(created).encode()), path="/v2/jobs")
+    store.add_faults("hang", path="/v2/jobs/a/file", repeat=True)
+    result = run("export", "-q", "--timeout", "0.4", str(destination))
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert result.stderr == (
+        f"error: job a was not exported within 0.4 s. Wait again, or use a longer --timeout.\n"
+        f"to continue: moltin-jobs wait a && moltin-jobs download a {destination}\n"
+    )
+
+
+def test_export_to_a_missing_directory_creates_no_job(store: Simulator, tmp_path: Path) -> None:
+    path = tmp_path / "nowhere" / "orders.csv"
+    result = run("export", str(path))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"error: {path}: No such file or directory. Nothing was sent.\n"
+    assert not store.requests
+
+
+@pytest.mark.parametrize(
+    ("faults", "code", "text"),
+    [
+        ([400], 6, "error: the creation of a job: the service responded with status 400"),
+        (["failed"], 1, f"\tfailed\t{FAILURE}\n"),
+        ([], 3, "was not exported within 0.2 s"),
+    ],
+)
+def test_export_that_fails_saves_nothing(
+    store: Simulator, destination: Path, faults: list[AnyFault], code: int, text: str
+) -> None:
+    store.script_next_job(["pending"])
+    failed = {"id": "a", "status": "failed", "error": FAILURE}
+    response = Fault(202, body=json.dumps({"data": failed}).encode())
+    store.add_faults(*[response if fault == "failed" else fault for fault in faults * 2])
+    result = run("export", "-q", "--timeout", "0.2", str(destination))
+    assert result.exit_code == code
+    assert text in result.output
+    assert not list(destination.parent.iterdir())
+
+
+def test_export_whose_file_is_gone_exits_with_5(store: Simulator, destination: Path) -> None:
+    ended = json.dumps({"data": {"id": "a", "status": "success"}}).encode()
+    store.add_faults(Fault(202, body=ended), Fault(200, body=ended))
+    result = run("export", "--json", "-q", str(destination))
+    (error,) = json_lines(result)
+    assert (error["id"], error["exception"]) == ("a", "JobNotFoundError")
+    assert result.stderr == f"error: {error['message']}\n"
+    assert result.exit_code == 5

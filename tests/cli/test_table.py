@@ -1,0 +1,227 @@
+"""The live table as it is rendered."""
+
+import io
+import re
+import uuid
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from rich.console import Console
+
+from moltin_jobs import (
+    InvalidJobIdError,
+    Job,
+    JobsSession,
+    JobTimeoutError,
+    JobWatch,
+    ServerError,
+)
+from moltin_jobs.cli.output import Outcome
+from moltin_jobs.cli.table import WaitProgress, WaitTable, format_duration
+
+from .harness import FAILURE
+
+MakeWait = Callable[..., WaitProgress]
+
+
+@pytest.fixture
+async def make_wait() -> AsyncIterator[MakeWait]:
+    """Return a function that makes waits at a given point, which send nothing."""
+    async with JobsSession("token", base_url="http://127.0.0.1:9") as session:
+
+        def make_wait(
+            job_id: str,
+            status: str | None = None,
+            *,
+            error: str | None = None,
+            polls: int = 1,
+            changed_at: float = 0.0,
+            outcome: Outcome | None = None,
+        ) -> WaitProgress:
+            watch = session.watch_job(job_id)
+            watch.polls = polls
+            if status is not None:
+                watch.job = Job(id=job_id, status=status, error=error)
+                if watch.job.is_terminal:
+                    outcome = watch.job
+            return WaitProgress(job_id, watch, outcome, changed_at)
+
+        yield make_wait
+
+
+def fail_polls(watch: JobWatch | None, number: int, next_poll_at: float | None) -> None:
+    assert watch is not None
+    watch.consecutive_failures = number
+    watch.last_error = ServerError(503, "job a")
+    watch.next_poll_at = next_poll_at
+
+
+def render(
+    waits: list[WaitProgress],
+    *,
+    now: float = 0.0,
+    requests: int = 0,
+    width: int = 80,
+    height: int = 24,
+) -> list[str]:
+    """Return the lines of a table that was opened at 0."""
+    clock = iter([0.0])
+    table = WaitTable(waits, lambda: next(clock, now))
+    table.add_sample(0)
+    table.add_sample(requests)
+    screen = io.StringIO()
+    Console(file=screen, width=width, height=height).print(table)
+    return [line.rstrip() for line in screen.getvalue().splitlines()]
+
+
+async def test_table_shows_status_duration_and_polls_of_each_job(make_wait: MakeWait) -> None:
+    waits = [
+        make_wait("a"),
+        make_wait("b", "started", polls=12, changed_at=1.5),
+        make_wait("c", "failed", error=FAILURE),
+        make_wait("d", outcome=JobTimeoutError("d", timeout=4)),
+    ]
+    reason = f"failed ({FAILURE})"
+    assert render(waits, now=4.0, requests=10) == [
+        "2 of 4 jobs ended, 4.0 s, 2.5 requests/s",
+        f"job  {'status':{len(reason)}}  for    polls",
+        f"a    {'…':{len(reason)}}  4.0 s  1",
+        f"b    {'started':{len(reason)}}  2.5 s  12",
+        f"c    {reason}         1",
+        f"d    {'timed out':{len(reason)}}         1",
+    ]
+
+
+async def test_table_shows_waits_that_have_no_watch(make_wait: MakeWait) -> None:
+    waits = [
+        WaitProgress("a", changed_at=0.0),
+        WaitProgress("b/c", outcome=InvalidJobIdError("b/c"), changed_at=0.0),
+        make_wait("d", "pending"),
+    ]
+    _, _, *rows = render(waits)
+    assert [row.split() for row in rows] == [
+        ["a", "…", "0.0", "s", "0"],
+        ["b/c", "invalid", "id", "0"],
+        ["d", "pending", "0.0", "s", "1"],
+    ]
+
+
+async def test_table_escapes_control_characters(make_wait: MakeWait) -> None:
+    wait = make_wait("a", "pend\x1bing", error="b\nc\x07")
+    unknown = WaitProgress("d\x1b", changed_at=0.0)
+    lines = render([wait, unknown])
+    assert "pend\\x1bing (b c\\x07)" in lines[2]
+    assert lines[3].startswith("d\\x1b ")
+
+
+async def test_table_counts_and_shows_waits_in_an_outage(make_wait: MakeWait) -> None:
+    waiting, polling = make_wait("a"), make_wait("b", "started")
+    fail_polls(waiting.watch, 3, next_poll_at=12.4)
+    fail_polls(polling.watch, 1, next_poll_at=None)
+    title, _, *rows = render([waiting, polling], now=10.0)
+    assert title == "0 of 2 jobs ended, 10.0 s, 0.0 requests/s, 2 retrying"
+    assert rows[0].split(maxsplit=1)[1].startswith("status 503 x3, retrying in 2 s ")
+    assert rows[1].split(maxsplit=1)[1].startswith("started; status 503 x1, retrying ")
+
+
+async def test_table_does_not_count_an_outage_that_ended_the_wait(make_wait: MakeWait) -> None:
+    wait = make_wait("a", outcome=ServerError(503, "job a"))
+    fail_polls(wait.watch, 3, next_poll_at=0.0)
+    title, _, row = render([wait])
+    assert "retrying" not in title
+    assert row.split() == ["a", "status", "503", "1"]
+
+
+async def test_table_with_more_jobs_than_lines_shows_those_in_progress_first(
+    make_wait: MakeWait,
+) -> None:
+    waits = [
+        make_wait(f"job-{number}", "success" if number < 15 else "pending") for number in range(20)
+    ]
+    title, _, *rows = render(waits, height=10)
+    assert title.startswith("15 of 20 jobs ended, ")
+    assert [row.split()[0] for row in rows[:6]] == [
+        *(f"job-{number}" for number in range(15, 20)),
+        "job-0",
+    ]
+    assert rows[6:] == ["… and 14 more"]
+
+
+async def test_table_on_a_terminal_of_few_lines_shows_one_job(make_wait: MakeWait) -> None:
+    waits = [make_wait(f"job-{number}") for number in range(3)]
+    assert len(render(waits, height=2)) == 4
+    assert render(waits, height=2)[-1] == "… and 2 more"
+
+
+@pytest.mark.parametrize("width", [40, 50, 60])
+async def test_narrow_table_shortens_ids_and_keeps_status_and_duration(
+    make_wait: MakeWait, width: int
+) -> None:
+    statuses = ["pending", "started", "cancelling", "success", "failed", "cancelled"]
+    waits = [
+        make_wait(str(uuid.UUID(int=number)), status, error=FAILURE * (status == "failed"))
+        for number, status in enumerate(statuses)
+    ]
+    waits.append(make_wait(str(uuid.UUID(int=9)), outcome=ServerError(500, "job")))
+    title, header, *rows = render(waits, now=59.9, width=width)
+    assert title.startswith("4 of 7 jobs ended, 59.9 s")
+    assert header.split() == ["job", "status", "for", "polls"]
+    for row, text in zip(rows, [*statuses, "status 500"], strict=True):
+        assert row.startswith("00000000-")
+        assert text in row
+        assert len(row) <= width
+        assert ("59.9 s" in row) == (text in statuses[:3])
+        assert row.endswith("1")
+
+
+@pytest.mark.parametrize("width", [40, 60])
+async def test_narrow_table_keeps_one_line_for_each_job(make_wait: MakeWait, width: int) -> None:
+    waits = [
+        make_wait(f"order-export-{number}", "failed", error=FAILURE * 3) for number in range(20)
+    ]
+    lines = render(waits, width=width, height=12)
+    assert len(lines) == 11, "the last line is for the cursor"
+    assert lines[-1] == "… and 12 more"
+    assert all("failed" in line and "…" in line for line in lines[2:-1])
+
+
+async def test_table_shortens_the_reason_before_the_id(make_wait: MakeWait) -> None:
+    job_id = str(uuid.uuid4())
+    _, _, row = render([make_wait(job_id, "failed", error=FAILURE * 3)])
+    assert row.startswith(f"{job_id}  failed (No results")
+    assert "…" in row
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0.0 s"), (59.94, "59.9 s"), (60, "0:01:00"), (3 * 3600 + 3, "3:00:03")],
+)
+def test_duration_is_in_seconds_below_a_minute(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
+
+
+def request_rates(samples: list[tuple[float, int]]) -> list[float]:
+    """Return the rates that a table shows after each sample of a moment and a number."""
+    now = samples[0][0]
+    table = WaitTable([], lambda: now)
+    rates = []
+    for now, requests in samples:  # noqa: B007 (the clock reads it)
+        table.add_sample(requests)
+        screen = io.StringIO()
+        Console(file=screen, width=80).print(table)
+        found = re.search(r"([0-9.]+) requests/s", screen.getvalue())
+        assert found is not None
+        rates.append(float(found[1]))
+    return rates
+
+
+def test_request_rate_of_bursts_is_not_higher_than_the_limit() -> None:
+    # 20 in each second, all at once.
+    rates = request_rates([(tick * 0.1001, (tick + 5) // 10 * 20) for tick in range(100)])
+    assert max(rates) == 20
+    assert min(rates[50:]) >= 16
+
+
+def test_request_rate_covers_the_last_seconds_only() -> None:
+    samples = [(100.0, 7), (101.0, 17), (102.0, 17), (105.5, 17), (10_000.0, 17)]
+    assert request_rates(samples) == [0.0, 10.0, 5.0, 0.0, 0.0]

@@ -1,0 +1,32 @@
+"""Calls and assertions on sessions that several test modules share."""
+
+from typing import Any
+
+import pytest
+
+from moltin_jobs import JobsSession, MoltinJobsError, Retry
+
+ONCE = Retry(max_attempts=1)
+
+
+async def lookup_error(base_url: str, **options: Any) -> MoltinJobsError:
+    """Look up job ``a`` in one attempt, and return the exception."""
+    async with JobsSession("the-bearer-token", base_url=base_url, retry=ONCE, **options) as session:
+        with pytest.raises(MoltinJobsError) as caught:
+            await session.get_job("a")
+        assert_idle(session)
+    return caught.value
+
+
+def assert_idle(session: JobsSession) -> None:
+    """Assert that no call has left anything behind in ``session``."""
+    stats = session.stats()
+    left_behind = (
+        stats.waits,
+        stats.requests_in_flight,
+        stats.requests_queued,
+        stats.slots_held,
+        stats.tasks,
+        stats.connections,
+    )
+    assert left_behind == (0,) * len(left_behind), stats
