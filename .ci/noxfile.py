@@ -1,0 +1,149 @@
+"""The checks of this repository. List them with ``.venv/bin/nox -f .ci/noxfile.py --list``."""
+
+import os
+import random
+import re
+import shutil
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent.parent
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+OWN_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+RANDOM_RUNS = 30
+WITHOUT_PURE_TESTS = ["--ignore=tests/api", "--ignore=tests/docs"]  # another loop changes nothing
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "uv|venv"
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = False  # nox prints which sessions it skips
+
+PYENV_VERSIONS = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+PYENV_PATHS = [str(path) for python in PYTHONS for path in PYENV_VERSIONS.glob(f"{python}.*/bin")]
+os.environ["PATH"] = os.pathsep.join([*PYENV_PATHS, os.environ["PATH"]])
+
+
+@nox.session(python=[python for python in PYTHONS if python != OWN_PYTHON])
+def tests(session: nox.Session) -> None:
+    """Run the suite on the other Pythons. The README's command has run it on this one."""
+    install(session, "-e", ".[test]")
+    run_suite(session)
+
+
+@nox.session(python="3.12", default=False)
+def debug(session: nox.Session) -> None:
+    """Run the suite in the debug mode of asyncio, which takes twice as long."""
+    install(session, "-e", ".[test]")
+    run_suite(session, "-o", "asyncio_debug=true")
+
+
+@nox.session(python=PYTHONS[0])
+def oldest(session: nox.Session) -> None:
+    """Run the suite on the oldest dependencies that pyproject.toml allows."""
+    constraints = Path(session.create_tmp()).resolve() / "constraints.txt"
+    constraints.write_text("\n".join(lower_bounds()))
+    install(session, "-e", ".[test]", "-c", str(constraints))
+    run_suite(session)
+
+
+@nox.session(python="3.13")
+def eager(session: nox.Session) -> None:
+    """Run the suite with asyncio.eager_task_factory."""
+    install(session, "-e", ".[test]")
+    run_suite(session, "--event-loop=eager", *WITHOUT_PURE_TESTS)
+
+
+@nox.session(python=OWN_PYTHON)
+def uvloop(session: nox.Session) -> None:
+    """Run the tests that need no virtual clock on uvloop."""
+    install(session, "-e", ".[test]", "uvloop")
+    run_suite(
+        session, "--event-loop=uvloop", "-m", "not fleet and not looptime", *WITHOUT_PURE_TESTS
+    )
+
+
+@nox.session(python=OWN_PYTHON, default=False)
+def fleet(session: nox.Session) -> None:
+    """Run the tests that start several processes and measure rates."""
+    install(session, "-e", ".[test]")
+    session.run("pytest", "-q", "-m", "fleet", *session.posargs)
+
+
+@nox.session(python=OWN_PYTHON)
+def lint(session: nox.Session) -> None:
+    """Check style, imports, vocabulary and size."""
+    install(session, "ruff", "import-linter")
+    session.run("ruff", "check", "--output-format=concise")
+    session.run("ruff", "format", "--check")
+    session.run("lint-imports", "--no-cache")
+    session.run("python", ".ci/check_vocabulary.py")
+    session.run("python", ".ci/check_size.py")
+
+
+@nox.session(python=OWN_PYTHON)
+def types(session: nox.Session) -> None:
+    """Check types: mypy checks everything, pyright what users rely on."""
+    install(session, "-e", ".[dev]")
+    session.run("mypy")
+    session.run("pyright", "--project=pyproject.toml", f"--pythonpath={session.bin}/python")
+
+
+@nox.session(python="3.13")
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning is an error."""
+    install(session, "-e", ".[docs,cli,redis,testing]")
+    session.run("sphinx-build", "-W", "--keep-going", "-q", "docs", "docs/_build/html")
+
+
+@nox.session(python=OWN_PYTHON)
+def build(session: nox.Session) -> None:
+    """Build the distributions into dist/ and check them."""
+    install(session, "build[uv]", "twine")
+    shutil.rmtree("dist", ignore_errors=True)
+    session.run("python", "-m", "build", "--installer=uv", silent=True)
+    distributions = [str(path) for path in Path("dist").iterdir()]
+    session.run("twine", "check", "--strict", *distributions)
+    (wheel,) = Path("dist").glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    foreign = [n for n in names if not re.match(r"moltin_jobs(-[\d.]+\.dist-info)?/", n)]
+    if foreign:
+        session.error(f"{wheel} contains files that are not of the package: {foreign}")
+
+
+@nox.session(name="random", python=OWN_PYTHON, default=False)
+def random_order(session: nox.Session) -> None:
+    """Run the suite in random order, once for each seed: ``-- 7 8 9``, or 30 random seeds."""
+    install(session, "-e", ".[test]")
+    seeds = session.posargs or random.sample(range(2**32), RANDOM_RUNS)
+    failed = []
+    for seed in seeds:
+        try:
+            session.run("pytest", "-q", "-n2", f"--randomly-seed={seed}")
+        except nox.command.CommandFailed:
+            failed.append(seed)
+    if failed:
+        session.error(f"the suite failed with the seeds {failed}")
+
+
+def install(session: nox.Session, *requirements: str) -> None:
+    """Install requirements; then and later, run commands in the root of the repository."""
+    session.chdir(ROOT)
+    session.install("-q", *requirements)
+
+
+def run_suite(session: nox.Session, *options: str) -> None:
+    """Run the tests on two cores."""
+    session.run("pytest", "-q", "-n2", *options, *session.posargs)
+
+
+def lower_bounds() -> list[str]:
+    """Return the lower bounds of the dependencies and extras, as constraints."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)["project"]
+    extras = project["optional-dependencies"]
+    requirements = project["dependencies"] + extras["cli"] + extras["redis"] + extras["testing"]
+    return [re.sub(r"\[.*?\]|,.*", "", line).replace(">=", "==") for line in requirements]
