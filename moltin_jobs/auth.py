@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import functools
 import inspect
 import logging
@@ -15,7 +14,8 @@ from typing import Any
 
 import attrs
 
-from .errors import ConfigurationError, MoltinJobsError, TransportError, single_line
+from ._tasks.single_flight import error_for_one_caller
+from .errors import ConfigurationError, TransportError, single_line
 from .settings import Secret, is_token
 
 _log = logging.getLogger("moltin_jobs.http")
@@ -129,9 +129,7 @@ class TokenProvider:
         if token is not None and loop.time() < self.fresh_until:
             return token
         if self._failure is not None and self._failed_at >= queued_at:
-            if isinstance(self._failure, MoltinJobsError):
-                raise copy.copy(self._failure)
-            raise self._failure.with_traceback(self._failure_traceback)
+            raise error_for_one_caller(self._failure, self._failure_traceback)
         try:
             return await self._refreshed()
         except Exception as error:

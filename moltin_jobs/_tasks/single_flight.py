@@ -111,8 +111,15 @@ class Flight(Generic[T]):
         """Return the result of the call that has ended, or raise its error."""
         if self._error is None:
             return self._value  # type: ignore[return-value]  # it has ended without an error
-        if isinstance(self._error, MoltinJobsError):
-            raise copy.copy(self._error)
-        # An exception of a caller's own code may not be copyable. Without the reset, its
-        # traceback would grow by the frames of each waiter.
-        raise self._error.with_traceback(self._traceback)
+        raise error_for_one_caller(self._error, self._traceback)
+
+
+def error_for_one_caller(
+    error: BaseException, original_traceback: TracebackType | None
+) -> BaseException:
+    """Return an exception that fails several callers, for one of them to raise."""
+    if isinstance(error, MoltinJobsError):
+        return copy.copy(error)
+    # An exception of a caller's own code may not be copyable. Without the reset, its traceback
+    # would grow by the frames of each caller.
+    return error.with_traceback(original_traceback)
