@@ -14,7 +14,7 @@ import backoff
 
 from benchmarks.table import print_table
 from moltin_jobs import Polling
-from moltin_jobs._polling.intervals import PollingIntervals
+from moltin_jobs._polling.intervals import polling_intervals
 
 Schedule = Callable[[], Iterator[float]]
 """Returns the intervals of one wait in seconds."""
@@ -27,7 +27,7 @@ COMPARED = (OURS, "fixed 5 s", "exponential, doubling, to 60 s")
 
 
 def default_polling() -> Iterator[float]:
-    return map(PollingIntervals(Polling()).interval, itertools.count())
+    return map(polling_intervals(Polling()).interval, itertools.count())
 
 
 def fixed(seconds: float) -> Schedule:

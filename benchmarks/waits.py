@@ -12,6 +12,7 @@ import gc
 import importlib
 import itertools
 import json
+import math
 import multiprocessing
 import os
 import statistics
@@ -43,7 +44,7 @@ from moltin_jobs import JobsSession, JobWatch, Polling
 from moltin_jobs._api import endpoints
 from moltin_jobs._api.messages import Response
 from moltin_jobs._api.parsing import parse_job
-from moltin_jobs._polling.sources import Poll, Snapshot
+from moltin_jobs._polling.sources import IdSource, Snapshot
 from moltin_jobs._polling.watch import PollContext
 from moltin_jobs._tasks.operations import Operations
 
@@ -64,38 +65,27 @@ WaitOverHttp = Callable[[str], Awaitable[object]]
 Contender = Callable[[float], AbstractAsyncContextManager[Wait]]
 
 
-class BodySource:
-    """Source of polls that gets each body from a coroutine, and parses it as a session does."""
-
-    def __init__(self) -> None:
-        self.bodies: dict[str, Body] = {}
-
-    def add(self, job_id: str) -> None:
-        pass
-
-    def remove(self, job_id: str) -> None:
-        pass
-
-    async def fetch(self, poll: Poll) -> Snapshot:
-        request = endpoints.get_job(poll.job_id)
-        response = Response(200, await self.bodies[poll.job_id]())
-        now, previous = asyncio.get_running_loop().time(), poll.previous
-        if previous is not None and response.body == previous.body:
-            return Snapshot(previous.job, now, previous.body)
-        return Snapshot(parse_job(response, request), now, response.body)
-
-
-def ours(timeout: float | None = None) -> Contender:
+def ours(timeout: float = math.inf) -> Contender:
     """This client's wait, with a source that needs no network."""
 
     @contextlib.asynccontextmanager
     async def contender(interval: float) -> AsyncIterator[Wait]:
         polling = Polling(initial_interval=interval, multiplier=1, max_interval=interval)
-        source = BodySource()
-        context = PollContext(Operations(), source)
+        bodies: dict[str, Body] = {}
+
+        async def fetch_job(job_id: str, previous: Snapshot | None) -> Snapshot:
+            """Get a body without a network, and parse it as a session does."""
+            response = Response(200, await bodies[job_id]())
+            now = asyncio.get_running_loop().time()
+            if previous is not None and response.body == previous.body:
+                return Snapshot(previous.job, now, previous.body)
+            return Snapshot(parse_job(response, endpoints.get_job(job_id)), now, response.body)
+
+        operations = Operations()
+        context = PollContext(operations, IdSource(operations, fetch_job))
 
         async def wait(job_id: str, body: Body) -> Any:
-            source.bodies[job_id] = body
+            bodies[job_id] = body
             return await JobWatch(job_id, context, polling, timeout=timeout).wait()
 
         yield wait

@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 
 from ._tasks.single_flight import error_for_one_caller
-from .errors import ConfigurationError, TransportError, single_line
+from .errors import ConfigurationError, SessionClosedError, TransportError, single_line
 from .settings import Secret, is_token
 
 _log = logging.getLogger("moltin_jobs.http")
@@ -132,6 +132,8 @@ class TokenProvider:
             raise error_for_one_caller(self._failure, self._failure_traceback)
         try:
             return await self._refreshed()
+        except SessionClosedError:
+            raise
         except Exception as error:
             now = loop.time()
             if token is None or now >= self._expires_at:

@@ -24,7 +24,7 @@ checker would reject may raise ``TypeError``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from .models import Job, JobState
 
@@ -47,6 +47,19 @@ def describe(value: object) -> str:
         return single_line(repr(value[:_MAX_ARGUMENT_LENGTH] if isinstance(value, str) else value))
     except Exception:  # noqa: BLE001 (the repr of a foreign object may raise anything)
         return f"a {type(value).__name__}"
+
+
+def raise_unchained(error: Exception) -> NoReturn:
+    """Raise an exception whose context is not the exception that is being handled.
+
+    The context would keep all of its frames alive, which may hold a token, ``from None`` or not.
+    """
+    context = error.__context__
+    try:
+        raise error
+    except BaseException:
+        error.__context__ = context
+        raise
 
 
 def _reason(job: Job) -> str:

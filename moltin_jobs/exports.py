@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import math
-from collections.abc import Awaitable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from ._api import endpoints
 from ._api.failures import MAY_EXIST, no_file_error
-from ._api.parsing import parse_created_job, parse_file_url
-from ._http.downloads import EXPIRED_STATUSES, Destination, Downloads
+from ._api.parsing import parse_created_job, parse_file_url, parse_job
+from ._http.downloads import EXPIRED_STATUSES, Destination, Transfer
 from ._http.partial_file import check_destination
 from ._http.transport import Transport
 from ._polling.retry import Retrier
-from ._polling.sources import FetchJob
 from ._polling.watch import JobWatch, PollContext
-from ._tasks.operations import DeadlineReached
+from ._tasks.operations import Deadline
+from ._tasks.semaphore import Semaphore
 from .errors import APIError, JobTimeoutError, MoltinJobsError
 from .models import Job
 from .settings import Polling
-
-T = TypeVar("T")
 
 _FILE_REMAINS = "Its file remains available: call download()."
 
@@ -30,43 +27,32 @@ _FILE_REMAINS = "Its file remains available: call download()."
 class Exports:
     """Exports of one session. All timeouts are in seconds, ``math.inf`` for none."""
 
-    def __init__(
-        self,
-        transport: Transport,
-        retrier: Retrier,
-        context: PollContext,
-        fetch_job: FetchJob,
-    ) -> None:
+    def __init__(self, transport: Transport, retrier: Retrier, context: PollContext) -> None:
         self._transport = transport
-        self._downloads = Downloads(transport)
+        # Downloads may occupy half of the connections.
+        self._permits = Semaphore(max(transport.connection_limit // 2, 1))
         self._retrier = retrier
         self._context = context
-        self._fetch_job = fetch_job
 
-    async def create_job(
-        self,
-        job_type: str,
-        filter: str | None,  # noqa: A002 (the service's name)
-        deadline: float = math.inf,
-    ) -> Job:
+    async def create_job(self, job_type: str, filter: str | None) -> Job:  # noqa: A002 (the service's name)
         """Create a job. A creation that may have taken effect is not repeated."""
-        return await self._retrier.run(self._create, job_type, filter, deadline, deadline=deadline)
+        return await self._retrier.run(self._create, job_type, filter)
 
     async def get_file_url(self, job_id: str) -> str:
         """Return the address of the file of a job."""
-        return await self._retrier.run(self._request_file_url, job_id, math.inf, job_id=job_id)
+        return await self._retrier.run(self._request_file_url, job_id)
 
     async def download(self, job_id: str, destination: Destination, timeout: float) -> Path:
         """Save the file of a job, and return its path."""
-        deadline = self._transport.operations.check().time() + timeout
-        await check_destination(destination.path)
-        timeout_error = JobTimeoutError(
+        with self._limit(
+            self._transport.operations.check().time(),
+            timeout,
             job_id,
-            timeout=timeout,
             unfinished="was not downloaded",
             advice="Download it again, or use a longer timeout.",
-        )
-        await _raise_on_deadline(self._save(job_id, destination, deadline), timeout_error)
+        ):
+            await check_destination(destination.path)
+            await self._retrier.run(self._save, job_id, destination)
         return destination.path
 
     async def export_orders(
@@ -78,69 +64,67 @@ class Exports:
     ) -> Job:
         """Create an export, wait for it, and save its file if there is a destination."""
         started_at = self._transport.operations.check().time()
-        deadline = started_at + timeout
-        if destination is not None:
-            await check_destination(destination.path)
-        timeout_error = JobTimeoutError(
-            None, timeout=timeout, unfinished="was not created", advice=MAY_EXIST
-        )
-        job = await _raise_on_deadline(
-            self.create_job("order_export", filter, deadline), timeout_error
-        )
+        with self._limit(started_at, timeout, None, unfinished="was not created", advice=MAY_EXIST):
+            if destination is not None:
+                await check_destination(destination.path)
+            job = await self.create_job("order_export", filter)
         with _add_note(f"The job of this export is {job.id}."):
-            watch = JobWatch(job.id, self._context, polling, timeout=timeout, started_at=started_at)
-            watch.job = job
-            job = await watch.wait()
+            job = await JobWatch(
+                job.id, self._context, polling, timeout, started_at=started_at, job=job
+            ).wait()
         if destination is not None:
-            timeout_error = JobTimeoutError(
-                job.id, timeout=timeout, job=job, unfinished="was not saved", advice=_FILE_REMAINS
-            )
-            with _add_note(f"Job {job.id} has succeeded. {_FILE_REMAINS}"):
-                await _raise_on_deadline(self._save(job.id, destination, deadline), timeout_error)
+            with (
+                _add_note(f"Job {job.id} has succeeded. {_FILE_REMAINS}"),
+                self._limit(
+                    started_at,
+                    timeout,
+                    job.id,
+                    job=job,
+                    unfinished="was not saved",
+                    advice=_FILE_REMAINS,
+                ),
+            ):
+                await self._retrier.run(self._save, job.id, destination)
         return job
 
-    async def _create(self, job_type: str, filter: str | None, deadline: float) -> Job:  # noqa: A002
-        request = endpoints.create_job(job_type, filter)
-        response = await self._transport.send(request, deadline)
-        return parse_created_job(response, request)
-
-    async def _request_file_url(self, job_id: str, deadline: float) -> str:
-        request = endpoints.get_file(job_id)
-        response = await self._transport.send(request, deadline)
-        if response.status == 404:
-            # An unknown job gives the same response as a job without a file: find out which.
-            job = (await self._fetch_job(job_id, None, deadline)).job
-            raise no_file_error(response, request, job)
-        return parse_file_url(response, request)
-
-    async def _save(self, job_id: str, destination: Destination, deadline: float) -> None:
-        await self._retrier.run(
-            self._save_once, job_id, destination, deadline, job_id=job_id, deadline=deadline
+    def _limit(
+        self, started_at: float, timeout: float, job_id: str | None, **details: Any
+    ) -> Deadline:
+        """Raise `JobTimeoutError` if the block takes longer than ``timeout``."""
+        return Deadline(
+            self._transport.operations,
+            started_at + timeout,
+            make_error=lambda: JobTimeoutError(job_id, timeout=timeout, **details),
         )
 
-    async def _save_once(self, job_id: str, destination: Destination, deadline: float) -> None:
+    async def _create(self, job_type: str, filter: str | None) -> Job:  # noqa: A002
+        request = endpoints.create_job(job_type, filter)
+        return parse_created_job(await self._transport.send(request), request)
+
+    async def _request_file_url(self, job_id: str, *, has_connection: bool = False) -> str:
+        request = endpoints.get_file(job_id)
+        response = await self._transport.send(request, has_connection=has_connection)
+        if response.status == 404:
+            # An unknown job gives the same response as a job without a file: find out which.
+            lookup = endpoints.get_job(job_id)
+            found = await self._transport.send(lookup, has_connection=has_connection)
+            raise no_file_error(response, request, parse_job(found, lookup))
+        return parse_file_url(response, request)
+
+    async def _save(self, job_id: str, destination: Destination) -> None:
         # The permit first: an address that is requested earlier may expire in the queue.
-        async with self._downloads.permit(deadline):
-            address = await self._request_file_url(job_id, deadline)
-            try:
-                await self._downloads.save(address, destination, job_id, deadline)
-            except APIError as error:
-                if error.status not in EXPIRED_STATUSES:
-                    raise
-            else:
-                return
-            address = await self._request_file_url(job_id, deadline)
-            await self._downloads.save(address, destination, job_id, deadline)
-
-
-async def _raise_on_deadline(call: Awaitable[T], timeout_error: JobTimeoutError) -> T:
-    """Return the result of a call, or raise ``timeout_error`` if its deadline has passed."""
-    try:
-        return await call
-    except DeadlineReached:
-        pass
-    # Not above: it would keep the frames of the call.
-    raise timeout_error
+        async with self._permits, self._transport.connections:
+            for is_last in (False, True):
+                address = await self._request_file_url(job_id, has_connection=True)
+                transfer = Transfer(
+                    self._transport.operations, transport=self._transport, job_id=job_id
+                )
+                try:
+                    await transfer.save(address, destination)
+                    break
+                except APIError as error:
+                    if is_last or error.status not in EXPIRED_STATUSES:
+                        raise
 
 
 @contextlib.contextmanager

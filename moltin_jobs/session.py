@@ -11,21 +11,21 @@ from types import TracebackType
 from typing import Literal, Self, TypedDict, Unpack, overload
 
 from ._api import endpoints
-from ._api.parsing import JobList, parse_job, parse_job_list
+from ._api.parsing import parse_job, parse_job_list
 from ._http import ClientSession
 from ._http.addresses import parse_base_url
 from ._http.downloads import Destination, ProgressCallback
 from ._http.transport import Transport
 from ._polling.retry import Retrier
 from ._polling.sources import IdSource, ListSnapshot, ListSource, Snapshot
-from ._polling.statuses import StatusLog
+from ._polling.statuses import ContentLog
 from ._polling.watch import JobWatch, PollContext
-from ._tasks.operations import Operations
+from ._tasks.operations import Operation, Operations
 from ._tasks.outcomes import gather_outcomes
 from .auth import Auth, auth_from_env
 from .errors import ConfigurationError, InvalidJobIdError, MoltinJobsError, describe
 from .exports import Exports
-from .models import Job, JobState, SessionStats
+from .models import Job, SessionStats
 from .settings import (
     Polling,
     RateLimiter,
@@ -112,12 +112,14 @@ class JobsSession:
             http_session=http_session,
             headers=headers,
         )
-        self._status_log = StatusLog()
+        self._content_log = ContentLog()
         self._retrier = Retrier(operations, check_instance("retry", retry, Retry))
-        self._by_id = IdSource(operations, self._fetch_job)
-        by_list = ListSource(operations, self._fetch_list, self._by_id)
-        self._context = PollContext(operations, self._by_id if poll_by == "id" else by_list)
-        self._exports = Exports(self._transport, self._retrier, self._context, self._fetch_job)
+        if poll_by == "id":
+            source = IdSource(operations, self._fetch_job)
+        else:
+            source = ListSource(operations, self._fetch_job, self._fetch_list)
+        self._context = PollContext(operations, source)
+        self._exports = Exports(self._transport, self._retrier, self._context)
 
     @classmethod
     def from_env(cls, **options: Unpack[SessionOptions]) -> Self:
@@ -140,7 +142,7 @@ class JobsSession:
 
     def __repr__(self) -> str:
         state = "closed" if self._operations.closed else "open"
-        waits = sum(self._by_id.waits.values())
+        waits = sum(self._context.source.waits.values())
         return f"<JobsSession {self._transport.base_url} {state} waits={waits}>"
 
     async def __aenter__(self) -> Self:
@@ -173,7 +175,7 @@ class JobsSession:
         """Return a snapshot of the session's activity."""
         transport, operations = self._transport, self._operations
         return SessionStats(
-            waits=sum(self._by_id.waits.values()),
+            waits=sum(self._context.source.waits.values()),
             requests_in_flight=transport.in_flight,
             requests_queued=transport.queued,
             slots_held=transport.throttle.held,
@@ -198,13 +200,10 @@ class JobsSession:
         job_id = _checked_id(job)
         try:
             # Call directly: Retrier.run would make each lookup 1 % slower.
-            return (await self._fetch_job(job_id, None, math.inf)).job
+            return (await self._fetch_job(job_id)).job
         except MoltinJobsError as error:
             first_error = error
-        snapshot = await self._retrier.retry(
-            first_error, self._fetch_job, job_id, None, math.inf, job_id=job_id
-        )
-        return snapshot.job
+        return (await self._retrier.retry(first_error, self._fetch_job, job_id)).job
 
     @overload
     async def get_jobs(
@@ -223,12 +222,9 @@ class JobsSession:
         ``return_exceptions``, the exceptions are returned in the list instead.
         """
         job_ids = _checked_ids(jobs)
-        self._operations.begin_wait()
-        try:
-            lookups = [self.get_job(job_id) for job_id in job_ids]
+        with Operation(self._operations):
+            lookups = map(self.get_job, job_ids)
             return await gather_outcomes(lookups, return_exceptions=return_exceptions)
-        finally:
-            self._operations.end_wait()
 
     async def wait_for_job(
         self, job: Job | JobId, *, timeout: float | None = None, polling: Polling | None = None
@@ -282,12 +278,9 @@ class JobsSession:
         """
         job_ids = _checked_ids(jobs)
         _check_wait(timeout, polling)
-        self._operations.begin_wait()
-        try:
-            waits = [self.wait_for_job(one, timeout=timeout, polling=polling) for one in job_ids]
+        with Operation(self._operations):
+            waits = (self.wait_for_job(one, timeout=timeout, polling=polling) for one in job_ids)
             return await gather_outcomes(waits, return_exceptions=return_exceptions)
-        finally:
-            self._operations.end_wait()
 
     def watch_job(
         self,
@@ -313,7 +306,11 @@ class JobsSession:
         if heartbeat is not None:
             check_seconds("heartbeat", heartbeat)
         return JobWatch(
-            job_id, self._context, polling or self._polling, timeout=timeout, heartbeat=heartbeat
+            job_id,
+            self._context,
+            polling or self._polling,
+            _or_inf(timeout),
+            _or_inf(heartbeat),
         )
 
     async def create_job(
@@ -343,10 +340,7 @@ class JobsSession:
         A job that cannot be read is logged as a WARNING. Jobs expire one week after their
         creation. The service documents no paging. The response may be up to 16 MiB.
         """
-        job_list, _ = await self._retrier.run(self._request_list)
-        for problem in job_list.problems:
-            self._status_log.log_unreadable(problem)
-        return job_list.jobs
+        return (await self._retrier.run(self._fetch_list)).jobs
 
     async def get_file_url(self, job: Job | JobId) -> str:
         """Return the address of the file of a job that has succeeded.
@@ -422,29 +416,24 @@ class JobsSession:
         target = None if destination is None else Destination(Path(destination), progress)
         return await self._exports.export_orders(filter, target, _or_inf(timeout), self._polling)
 
-    async def _fetch_job(self, job_id: str, previous: Snapshot | None, deadline: float) -> Snapshot:
+    async def _fetch_job(self, job_id: str, previous: Snapshot | None = None) -> Snapshot:
         request = endpoints.get_job(job_id)
-        response = await self._transport.send(request, deadline)
+        response = await self._transport.send(request)
         if previous is not None and response.body == previous.body and response.status == 200:
             return Snapshot(previous.job, response.received_at, previous.body)
         job = parse_job(response, request)
-        if job.state is JobState.UNKNOWN:
-            self._status_log.warn(job)
+        self._content_log.check_status(job)
         return Snapshot(job, response.received_at, response.body)
 
     async def _fetch_list(self) -> ListSnapshot:
-        job_list, body = await self._request_list()
-        now = self._operations.check().time()
-        return ListSnapshot(job_list.jobs, now, len(body), hash(body))
-
-    async def _request_list(self) -> tuple[JobList, bytes]:
         request = endpoints.list_jobs()
         response = await self._transport.send(request)
-        job_list = parse_job_list(response, request)
+        job_list, body = parse_job_list(response, request), response.body
         for job in job_list.jobs:
-            if job.state is JobState.UNKNOWN:
-                self._status_log.warn(job)
-        return job_list, response.body
+            self._content_log.check_status(job)
+        for problem in job_list.problems:
+            self._content_log.log_unreadable(problem)
+        return ListSnapshot(job_list.jobs, response.received_at, len(body), hash(body))
 
 
 async def wait_for_job(
@@ -481,8 +470,8 @@ def _check_wait(timeout: object, polling: object) -> None:
         check_instance("polling", polling, Polling)
 
 
-def _or_inf(timeout: float | None) -> float:
-    return math.inf if timeout is None else timeout
+def _or_inf(seconds: float | None) -> float:
+    return math.inf if seconds is None else seconds
 
 
 def _check_filter(value: object) -> None:

@@ -24,7 +24,13 @@ from .._api.parsing import parse_token
 from .._tasks.operations import Operation, Operations
 from .._tasks.semaphore import Semaphore
 from ..auth import Auth, ClientCredentials, TokenProvider
-from ..errors import ConfigurationError, MoltinJobsError, SessionClosedError, describe
+from ..errors import (
+    ConfigurationError,
+    MoltinJobsError,
+    SessionClosedError,
+    describe,
+    raise_unchained,
+)
 from ..settings import RateLimiter, Secret
 from .addresses import host_of, parse_base_url
 from .connection_errors import NOT_SENT, timeout_error, transport_error
@@ -69,7 +75,7 @@ class Attempt(Operation):
 
     def start_timer(self) -> None:
         """Start the timeout of the attempt again. It does not run while the attempt is queued."""
-        self.expire_at(asyncio.get_running_loop().time() + self.transport.request_timeout)
+        self.end_at(asyncio.get_running_loop().time() + self.transport.request_timeout)
 
     def timeout_error(self) -> Exception:
         """Return the exception for an attempt that has taken too long."""
@@ -139,12 +145,15 @@ class Transport:
         self._options: dict[str, Any] = {}
         self._queued_for_connection = 0
 
-    async def send(self, request: Request, deadline: float = math.inf) -> Response:
+    async def send(self, request: Request, *, has_connection: bool = False) -> Response:
         """Send a request in one attempt, which is repeated once with a new token after a 401.
+
+        Args:
+            request: the request.
+            has_connection: whether the caller holds a permit of `connections` that is free for it.
 
         Raises:
             TransportError: there was no complete response.
-            DeadlineReached: ``deadline``, a moment of the loop's clock, has passed.
             SessionClosedError: the session was closed.
             MoltinJobsError: the token could not be refreshed.
         """
@@ -153,7 +162,6 @@ class Transport:
         now = asyncio.get_running_loop().time()
         attempt = Attempt(
             self.operations,
-            deadline,
             now + self.request_timeout,
             request=request,
             transport=self,
@@ -163,12 +171,10 @@ class Transport:
         if request.body is not None:
             headers = {**self._headers, "Content-Type": request.content_type}
             options = {**options, "headers": headers}
-        # A token request uses the connection permit of the attempt that needs the token.
-        needs_connection = request.client_secret is None
         reset_token = _current_attempt.set(attempt)
         try:
             with attempt:
-                if needs_connection and not self.connections.try_acquire():
+                if not has_connection and not self.connections.try_acquire():
                     await self._queue_for_connection(attempt)
                 try:
                     # Neither the response nor the body is bound to a local, which a traceback
@@ -178,39 +184,34 @@ class Transport:
                         await http.request(request.method, url, data=request.body, **options),
                     )
                 finally:
-                    if needs_connection:
+                    if not has_connection:
                         self.connections.release()
         except (aiohttp.ClientError, OSError, RuntimeError) as error:
-            failure = attempt.to_error(error)
+            raise_unchained(attempt.to_error(error))
         finally:
             _current_attempt.reset(reset_token)
             # Timer handles copy the context and keep the attempt alive, so drop its secrets.
             attempt.token = attempt.rejected = attempt.error_before_send = None
-        # Not above: it would keep the frames of aiohttp, which hold the token.
-        raise failure
 
     def http_session(self) -> aiohttp.ClientSession:
         """Return the user's HTTP session, or our own, which is opened at its first use."""
         if self._http is None:
             self.operations.check()
+            settings: dict[str, Any] = {
+                "headers": self._headers,
+                "middlewares": self.middlewares(self._authorize),
+                "timeout": NO_TIMEOUT,
+            }
             self._options = {"allow_redirects": False}
-            if self._user_session is not None:
-                self._http = self._user_session
-                self._options |= {
-                    "auto_decompress": True,
-                    "headers": self._headers,
-                    "middlewares": self.middlewares(self._authorize),
-                    "raise_for_status": False,
-                    "timeout": NO_TIMEOUT,
-                }
-            else:
+            if self._user_session is None:
+                connector = aiohttp.TCPConnector(limit=MAX_CONNECTIONS)
+                cookie_jar = aiohttp.DummyCookieJar()
                 self._http = aiohttp.ClientSession(
-                    connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
-                    cookie_jar=aiohttp.DummyCookieJar(),
-                    headers=self._headers,
-                    middlewares=(self._authorize,),
-                    timeout=NO_TIMEOUT,
+                    connector=connector, cookie_jar=cookie_jar, **settings
                 )
+            else:
+                self._http = self._user_session
+                self._options |= settings | {"auto_decompress": True, "raise_for_status": False}
         if self._http.closed:
             raise SessionClosedError(_HTTP_SESSION_CLOSED)
         return self._http
@@ -237,7 +238,7 @@ class Transport:
     @property
     def in_flight(self) -> int:
         """Number of attempts that were sent and have no complete response yet."""
-        running = self.operations.running
+        running = self.operations.running.values()
         return sum(isinstance(one, Attempt) and one.was_sent for one in running)
 
     async def close(self) -> None:
@@ -246,7 +247,7 @@ class Transport:
             await self._http.close()
 
     async def _queue_for_connection(self, attempt: Attempt) -> None:
-        attempt.expire_at(math.inf)
+        attempt.end_at(math.inf)
         self._queued_for_connection += 1
         try:
             await self.connections.acquire()
@@ -303,7 +304,7 @@ class Transport:
 
     async def _queue(self, attempt: Attempt) -> float:
         """Wait until the attempt has a token and a slot, and return that moment."""
-        attempt.expire_at(math.inf)
+        attempt.end_at(math.inf)
         attempt.was_sent = False
         try:
             if attempt.request.client_secret is not None:
@@ -330,7 +331,7 @@ class Transport:
     ) -> None:
         retry_after = parse_retry_after(response.headers.get("Retry-After"), time.time())
         self.throttle.cooldown.start(sent_at, retry_after)
-        attempt.expire_at(math.inf)
+        attempt.end_at(math.inf)
         try:
             await self.throttle.share_cooldown()
         except BaseException as error:
@@ -375,7 +376,8 @@ class Transport:
         request = endpoints.request_token(
             self._credentials.client_id, self._credentials.client_secret
         )
-        return parse_token(await self.send(request), request)
+        # The attempt that needs the token holds a permit for a connection.
+        return parse_token(await self.send(request, has_connection=True), request)
 
 
 def _connection_limit(http_session: aiohttp.ClientSession | None) -> int:

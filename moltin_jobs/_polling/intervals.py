@@ -7,8 +7,6 @@ clock, and never interrupt a call that hangs.
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Generator
 
 import backoff
 
@@ -16,58 +14,52 @@ from ..settings import Polling, Retry
 
 
 class Intervals:
-    """The nominal intervals of one setting, computed once for all waits that use it."""
+    """Intervals of one setting, computed once for all waits that use it.
 
-    def __init__(self, initial_interval: float, multiplier: float, max_interval: float) -> None:
-        self._max_interval = max_interval
-        self._intervals: list[float] = []
-        self._rest: Generator[float, None, None] = backoff.expo(
-            base=multiplier, factor=initial_interval, max_value=max_interval
-        )
+    Interval ``n`` is ``initial * multiplier ** n``, at most ``maximum``, times a random factor
+    between ``shortest`` and ``longest``.
+    """
+
+    def __init__(
+        self, initial: float, multiplier: float, maximum: float, *, shortest: float, longest: float
+    ) -> None:
+        self._maximum = maximum
+        self._shortest = shortest
+        self._spread = longest - shortest
+        self._nominal: list[float] = []
+        self._rest = backoff.expo(base=multiplier, factor=initial, max_value=maximum)
         next(self._rest)  # the first value is for the decorators
 
-    def nominal(self, number: int) -> float:
+    def interval(self, number: int) -> float:
         """Return interval ``number``, from 0."""
-        intervals = self._intervals
-        while len(intervals) <= number:
-            if intervals and intervals[-1] >= self._max_interval:
-                return self._max_interval
+        nominal = self._nominal_interval(number)
+        return nominal * self._shortest + float(backoff.full_jitter(nominal * self._spread))
+
+    def _nominal_interval(self, number: int) -> float:
+        nominal = self._nominal
+        while len(nominal) <= number:
+            if nominal and nominal[-1] >= self._maximum:
+                return self._maximum
             try:
-                intervals.append(next(self._rest))
+                nominal.append(next(self._rest))
             except OverflowError:  # the power is too large for a float
-                intervals.append(self._max_interval)
-        return intervals[number]
+                nominal.append(self._maximum)
+        return nominal[number]
 
 
-class PollingIntervals(Intervals):
-    """Intervals between the polls of a wait."""
-
-    def __init__(self, polling: Polling) -> None:
-        super().__init__(polling.initial_interval, polling.multiplier, polling.max_interval)
-        self._jitter = polling.jitter
-        self.max_outage = math.inf if polling.max_outage is None else polling.max_outage
-        """``Polling.max_outage`` in seconds."""
-
-    def interval(self, number: int) -> float:
-        """Return the interval after poll ``number`` of a state, plus or minus the jitter."""
-        nominal = self.nominal(number)
-        spread = self._jitter * nominal
-        return nominal - spread + float(backoff.full_jitter(2 * spread))
+@functools.lru_cache(maxsize=128)
+def polling_intervals(polling: Polling) -> Intervals:
+    """Return the intervals of a `Polling`, shared by all waits with an equal one."""
+    return Intervals(
+        polling.initial_interval,
+        polling.multiplier,
+        polling.max_interval,
+        shortest=1 - polling.jitter,
+        longest=1 + polling.jitter,
+    )
 
 
-class RetryIntervals(Intervals):
-    """Intervals between the attempts of a request."""
-
-    def __init__(self, retry: Retry) -> None:
-        super().__init__(retry.initial_interval, 2, retry.max_interval)
-
-    def interval(self, number: int) -> float:
-        """Return the interval after retry ``number``, between half of it and all of it."""
-        half = self.nominal(number) / 2
-        return half + float(backoff.full_jitter(half))
-
-
-polling_intervals = functools.lru_cache(maxsize=128)(PollingIntervals)
-"""Return the intervals of a `Polling`, shared by all waits with an equal one."""
-retry_intervals = functools.lru_cache(maxsize=128)(RetryIntervals)
-"""Return the intervals of a `Retry`, shared in the same way."""
+@functools.lru_cache(maxsize=128)
+def retry_intervals(retry: Retry) -> Intervals:
+    """Return the intervals of a `Retry`, shared in the same way."""
+    return Intervals(retry.initial_interval, 2, retry.max_interval, shortest=0.5, longest=1)

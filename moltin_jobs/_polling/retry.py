@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import math
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from .._tasks.operations import DeadlineReached, Operations
+from .._tasks.operations import Operation, Operations
 from ..errors import APIError, MoltinJobsError, RateLimitError
 from ..settings import MAX_RETRY_AFTER, Retry
 from .intervals import retry_intervals
@@ -25,56 +25,34 @@ class Retrier:
         self._max_attempts = retry.max_attempts
         self._intervals = retry_intervals(retry)
 
-    async def run(
-        self,
-        function: Callable[..., Awaitable[T]],
-        *arguments: object,
-        job_id: str | None = None,
-        deadline: float = math.inf,
-    ) -> T:
+    async def run(self, function: Callable[..., Awaitable[T]], *arguments: object) -> T:
         """Await ``function(*arguments)`` until it succeeds, and return its result.
 
         Raises:
             MoltinJobsError: the last attempt failed.
-            DeadlineReached: the deadline has passed between two attempts.
-            SessionClosedError: the session was closed between two attempts.
         """
         try:
             return await function(*arguments)
         except MoltinJobsError as error:
             first_error = error
-        return await self.retry(first_error, function, *arguments, job_id=job_id, deadline=deadline)
+        return await self.retry(first_error, function, *arguments)
 
     async def retry(
-        self,
-        error: MoltinJobsError,
-        function: Callable[..., Awaitable[T]],
-        *arguments: object,
-        job_id: str | None = None,
-        deadline: float = math.inf,
+        self, error: MoltinJobsError, function: Callable[..., Awaitable[T]], *arguments: object
     ) -> T:
         """Do as `run` does after a first attempt that failed with ``error``."""
         attempt = 1
         while attempt < self._max_attempts and _may_retry(error):
             interval = max(self._intervals.interval(attempt - 1), retry_after(error))
-            _log_retry(error, job_id, attempt, interval)
-            await self._sleep(interval, deadline)
+            _log_retry(error, attempt, interval)
+            with Operation(self._operations):
+                await self._operations.sleep_until(asyncio.get_running_loop().time() + interval)
             try:
                 return await function(*arguments)
             except MoltinJobsError as next_error:
                 error = next_error
             attempt += 1
         raise error
-
-    async def _sleep(self, interval: float, deadline: float) -> None:
-        loop = self._operations.begin_wait()
-        try:
-            due = loop.time() + interval
-            await self._operations.sleep_until(min(due, deadline))
-            if due >= deadline:
-                raise DeadlineReached
-        finally:
-            self._operations.end_wait()
 
 
 def retry_after(error: MoltinJobsError) -> float:
@@ -91,9 +69,9 @@ def _may_retry(error: MoltinJobsError) -> bool:
     return error.retryable and not waits_too_long
 
 
-def _log_retry(error: MoltinJobsError, job_id: str | None, attempt: int, interval: float) -> None:
+def _log_retry(error: MoltinJobsError, attempt: int, interval: float) -> None:
     extra = {
-        "job_id": job_id,
+        "job_id": error.job_id,
         "attempt": attempt,
         "error": type(error).__name__,
         "retry_in": interval,

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 
@@ -58,29 +58,15 @@ class Poll:
 
     job_id: str
     previous: Snapshot | None
-    deadline: float
     fresh_after: float
     """The result of a request that started at this moment or later is recent enough."""
     is_final: bool
     """Whether it is the last poll before the deadline, which joins no earlier request."""
 
 
-FetchJob = Callable[[str, Snapshot | None, float], Coroutine[Any, Any, Snapshot]]
-"""Requests a job by its id. Takes the id, the previous result and the deadline."""
+FetchJob = Callable[[str, Snapshot | None], Coroutine[Any, Any, Snapshot]]
+"""Requests a job by its id. Takes the id and the previous result."""
 FetchList = Callable[[], Coroutine[Any, Any, ListSnapshot]]
-
-
-class Source(Protocol):
-    """Source of the jobs that waits poll."""
-
-    def add(self, job_id: str) -> None:
-        """Register a wait."""
-
-    def remove(self, job_id: str) -> None:
-        """Remove a wait that has ended."""
-
-    def fetch(self, poll: Poll) -> Awaitable[Snapshot]:
-        """Return the job. Raises what the request raises."""
 
 
 class IdSource:
@@ -106,43 +92,35 @@ class IdSource:
 
     def fetch(self, poll: Poll) -> Awaitable[Snapshot]:
         """Request the job, alone or together with other waits for it."""
-        if self.waits.get(poll.job_id, 0) <= 1:  # a shared request costs a task
-            return self._fetch_job(poll.job_id, poll.previous, poll.deadline)
-        flight = self._flights.get(poll.job_id)
+        job_id = poll.job_id
+        if self.waits.get(job_id, 0) <= 1:  # a shared request costs a task
+            return self._fetch_job(job_id, poll.previous)
+        flight = self._flights.get(job_id)
         if flight is None:
-            job_id = poll.job_id
-            flight = SingleFlight(self._operations, lambda: self._fetch_job(job_id, None, math.inf))
+            flight = SingleFlight(self._operations, lambda: self._fetch_job(job_id, None))
             self._flights[job_id] = flight
         return fetch_shared(flight, poll)
 
 
-class ListSource:
+class ListSource(IdSource):
     """Poll all jobs by one list, and by id those for which the list is of no use."""
 
-    def __init__(self, operations: Operations, fetch_list: FetchList, by_id: IdSource) -> None:
+    def __init__(self, operations: Operations, fetch_job: FetchJob, fetch_list: FetchList) -> None:
+        super().__init__(operations, fetch_job)
         self._fetch_list = fetch_list
-        self._by_id = by_id
-        self._flight = SingleFlight(operations, self._fetch)
+        self._list_flight = SingleFlight(operations, self._fetch)
         self._latest: ListSnapshot | None = None
         self._jobs: dict[str, Job] = {}
         self._failures = 0
         self._fallback_until = -math.inf
         self._changed_at = -math.inf
 
-    def add(self, job_id: str) -> None:
-        """Register a wait."""
-        self._by_id.add(job_id)
-
-    def remove(self, job_id: str) -> None:
-        """Remove a wait that has ended."""
-        self._by_id.remove(job_id)
-
     async def fetch(self, poll: Poll) -> Snapshot:
         """Return the job from a list, or from a request by its id."""
         latest = await self._latest_list(poll)
         job = None if latest is None else self._find(poll.job_id)
         if latest is None or job is None or (poll.is_final and not job.is_terminal):
-            return await self._by_id.fetch(poll)
+            return await super().fetch(poll)
         if latest.received_at - self._changed_at >= UNCHANGED_SECONDS:
             return await self._verify(poll, job, latest.received_at)
         return Snapshot(job, latest.received_at)
@@ -153,7 +131,7 @@ class ListSource:
         if loop.time() < self._fallback_until:
             return None
         try:
-            latest: ListSnapshot = await fetch_shared(self._flight, poll)
+            latest: ListSnapshot = await fetch_shared(self._list_flight, poll)
         except MoltinJobsError:
             if loop.time() >= self._fallback_until and not poll.is_final:
                 raise
@@ -169,7 +147,7 @@ class ListSource:
         """Poll one job by id, and all of them if the list proves to be outdated."""
         changed_at, self._changed_at = self._changed_at, now  # other waits need not verify it too
         try:
-            snapshot = await self._by_id.fetch(poll)
+            snapshot = await super().fetch(poll)
         except BaseException:
             self._changed_at = changed_at
             raise
@@ -198,7 +176,7 @@ class ListSource:
         return latest
 
     def _check_usefulness(self, latest: ListSnapshot) -> None:
-        waits = self._by_id.waits
+        waits = self.waits
         listed = sum(self._find(job_id) is not None for job_id in waits)
         if latest.size > _MAX_USEFUL_SIZE:
             self._fall_back(f"has {latest.size} bytes")
@@ -213,4 +191,4 @@ class ListSource:
 def fetch_shared(flight: SingleFlight[Any], poll: Poll) -> Coroutine[Any, Any, Any]:
     """Return the result of a shared request that is recent enough for ``poll``."""
     join_after = poll.fresh_after if poll.is_final else -math.inf
-    return flight.get(fresh_after=poll.fresh_after, join_after=join_after, deadline=poll.deadline)
+    return flight.get(fresh_after=poll.fresh_after, join_after=join_after)

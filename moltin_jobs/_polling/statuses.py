@@ -1,29 +1,31 @@
-"""Warnings of statuses that the service does not document."""
+"""Warnings of content that the service does not document."""
 
 from __future__ import annotations
 
 import logging
 
 from ..errors import single_line
-from ..models import Job
+from ..models import Job, JobState
 
-_MAX_SPELLINGS = 100
-"""Spellings that are remembered, so that a broken service does not fill the memory or the log."""
+_MAX_WARNINGS = 100
+"""Limit for each sort of warning, so that a broken service does not fill the memory or the log."""
 
 _log = logging.getLogger("moltin_jobs.polling")
 
 
-class StatusLog:
-    """Log each undocumented status once in a session."""
+class ContentLog:
+    """Log each undocumented status and each unreadable item of a list once in a session."""
 
     def __init__(self) -> None:
         self._spellings: set[str] = set()
+        self._problems: set[str] = set()
 
-    def warn(self, job: Job) -> None:
-        """Log the undocumented status of ``job``, unless it was logged before."""
+    def check_status(self, job: Job) -> None:
+        """Log the status of ``job`` if it is not documented."""
+        if job.state is not JobState.UNKNOWN:
+            return
         spelling = single_line(job.status)
-        if spelling not in self._spellings and len(self._spellings) < _MAX_SPELLINGS:
-            self._spellings.add(spelling)
+        if _remember(spelling, self._spellings):
             _log.warning(
                 "job %s: status %r is not documented, and is treated as not terminal",
                 single_line(job.id),
@@ -33,4 +35,13 @@ class StatusLog:
 
     def log_unreadable(self, problem: str) -> None:
         """Log an item of a list that cannot be read as a job."""
-        _log.warning("a job of the list cannot be read: %s", problem)
+        if _remember(problem, self._problems):
+            _log.warning("a job of the list cannot be read: %s", problem)
+
+
+def _remember(text: str, logged: set[str]) -> bool:
+    """Return whether to log ``text``."""
+    if text in logged or len(logged) >= _MAX_WARNINGS:
+        return False
+    logged.add(text)
+    return True

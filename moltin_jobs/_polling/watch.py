@@ -11,20 +11,20 @@ from typing import Self
 
 import attrs
 
-from .._tasks.operations import DeadlineReached, Operations
+from .._tasks.operations import Deadline, Operations
 from ..errors import (
     JobNotFoundError,
     JobTimeoutError,
     MoltinJobsError,
-    SessionClosedError,
     failure_of,
+    raise_unchained,
     single_line,
 )
 from ..models import Job
 from ..settings import Polling
-from .intervals import polling_intervals
+from .intervals import Intervals, polling_intervals
 from .retry import retry_after
-from .sources import Poll, Snapshot, Source
+from .sources import IdSource, Poll, Snapshot
 
 _MIN_FAILURES = 3
 """Polls in a row that must fail before an outage ends the wait."""
@@ -38,11 +38,12 @@ class PollContext:
     """Parts that all waits of a session share."""
 
     operations: Operations
-    source: Source
+    source: IdSource
     polls: int = 0
     failed_polls: int = 0
 
 
+@attrs.define(eq=False, repr=False)
 class JobWatch(AsyncIterator[Job]):
     """A wait for one job.
 
@@ -53,88 +54,63 @@ class JobWatch(AsyncIterator[Job]):
     or with `aclose`, that poll is cancelled at the end. After an exception the iteration has ended.
     """
 
-    __slots__ = (
-        "_active",
-        "_context",
-        "_deadline",
-        "_ended",
-        "_final_poll_at",
-        "_flight",
-        "_heartbeat",
-        "_heartbeat_at",
-        "_interval",
-        "_interval_number",
-        "_intervals",
-        "_outage_since",
-        "_snapshot",
-        "_timeout",
-        "_yielded_status",
-        "consecutive_failures",
-        "failed_polls",
-        "job",
-        "job_id",
-        "last_error",
-        "next_poll_at",
-        "polls",
+    job_id: str
+    _context: PollContext
+    _polling: Polling
+    _timeout: float = math.inf
+    _heartbeat: float = math.inf
+    _started_at: float = attrs.Factory(
+        lambda watch: watch._context.operations.check().time(),  # noqa: SLF001
+        takes_self=True,
     )
+    job: Job | None = None
+    """The job as last seen, or ``None``."""
+    polls: int = attrs.field(default=0, init=False)
+    """Number of polls, the one in flight included."""
+    failed_polls: int = attrs.field(default=0, init=False)
+    """Number of polls that failed."""
+    consecutive_failures: int = attrs.field(default=0, init=False)
+    """Number of polls that failed since the last one that succeeded."""
+    last_error: MoltinJobsError | None = attrs.field(default=None, init=False)
+    """Last error of a poll that was retried, or ``None``."""
+    next_poll_at: float | None = attrs.field(init=False)
+    """Moment of the next poll on the loop's clock. ``None`` while a poll is in flight, and when
+    the job has ended."""
+    _deadline: float = attrs.field(init=False)
+    _final_poll_at: float = attrs.field(init=False)
+    _intervals: Intervals = attrs.field(init=False)
+    _interval_number: int = attrs.field(default=0, init=False)
+    _interval: float = attrs.field(default=0.0, init=False)
+    _outage_since: float = attrs.field(default=math.inf, init=False)
+    _heartbeat_at: float = attrs.field(default=math.inf, init=False)
+    _snapshot: Snapshot | None = attrs.field(default=None, init=False)
+    _flight: asyncio.Task[None] | None = attrs.field(default=None, init=False)
+    _yielded_status: str = attrs.field(default="", init=False)
+    _active: bool = attrs.field(default=False, init=False)
+    _ended: bool = attrs.field(default=False, init=False)
 
-    def __init__(
-        self,
-        job_id: str,
-        context: PollContext,
-        polling: Polling,
-        *,
-        timeout: float | None = None,
-        heartbeat: float | None = None,
-        started_at: float | None = None,
-    ) -> None:
-        now = context.operations.check().time()
-        self.job_id = job_id
-        self.job: Job | None = None
-        """The job as last seen, or ``None``."""
-        self.polls = 0
-        """Number of polls, the one in flight included."""
-        self.failed_polls = 0
-        """Number of polls that failed."""
-        self.consecutive_failures = 0
-        """Number of polls that failed since the last one that succeeded."""
-        self.last_error: MoltinJobsError | None = None
-        """Last error of a poll that was retried, or ``None``."""
-        self.next_poll_at: float | None = now
-        """Moment of the next poll on the loop's clock. ``None`` while a poll is in flight, and when
-        the job has ended."""
-        self._context = context
-        self._intervals = polling_intervals(polling)
-        self._interval_number = 0
-        self._interval = 0.0
-        self._timeout = timeout
-        self._deadline = self._final_poll_at = math.inf
-        if timeout is not None:
-            self._deadline = (now if started_at is None else started_at) + timeout
-            self._final_poll_at = self._deadline - min(timeout / 10, _MAX_MARGIN)
-        self._outage_since = math.inf
-        self._heartbeat = math.inf if heartbeat is None else heartbeat
-        self._heartbeat_at = math.inf
-        self._snapshot: Snapshot | None = None
-        self._flight: asyncio.Task[None] | None = None
-        self._yielded_status = ""
-        self._active = False
-        self._ended = False
+    def __attrs_post_init__(self) -> None:
+        self.next_poll_at = self._started_at
+        self._deadline = self._started_at + self._timeout
+        self._final_poll_at = self._deadline - min(self._timeout / 10, _MAX_MARGIN)
+        self._intervals = polling_intervals(self._polling)
 
     async def wait(self) -> Job:
         """Wait until the job has ended, and return it if it has succeeded.
 
         Raises what `JobsSession.wait_for_job` raises.
         """
-        loop = self._start()
+        clock = asyncio.get_running_loop().time
+        self._start()
         try:
-            while self.job is None or not self.job.is_terminal:
-                if self._flight is not None:
-                    await self._finish_flight(self._flight, None)
-                    continue
-                if self.next_poll_at is not None and self.next_poll_at > loop.time():
-                    await self._context.operations.sleep_until(self.next_poll_at)
-                await self._poll()
+            with self._operation():
+                while self.job is None or not self.job.is_terminal:
+                    if self._flight is not None:
+                        await self._finish_flight(self._flight, None)
+                        continue
+                    if self.next_poll_at is not None and self.next_poll_at > clock():
+                        await self._context.operations.sleep_until(self.next_poll_at)
+                    await self._poll()
         finally:
             self._stop()
         self.next_poll_at = None
@@ -148,16 +124,17 @@ class JobWatch(AsyncIterator[Job]):
     async def __anext__(self) -> Job:
         if self._ended:
             raise StopAsyncIteration
-        loop = self._start()
+        self._start()
         try:
-            job = await self._next()
+            with self._operation():
+                job = await self._next()
         except Exception:
             self._ended = True
             raise
         finally:
             self._stop()
         self._yielded_status = job.status
-        self._heartbeat_at = loop.time() + self._heartbeat
+        self._heartbeat_at = asyncio.get_running_loop().time() + self._heartbeat
         if job.is_terminal:
             self._ended, self.next_poll_at = True, None
         return job
@@ -186,41 +163,42 @@ class JobWatch(AsyncIterator[Job]):
         if self._active:
             raise RuntimeError("this JobWatch is in use by another task: create one for each task")
 
-    def _start(self) -> asyncio.AbstractEventLoop:
+    def _start(self) -> None:
         self._check_unused()
-        try:
-            loop = self._context.operations.begin_wait()
-        except SessionClosedError:
-            self._ended = True
-            raise
         self._active = True
         self._context.source.add(self.job_id)
-        return loop
 
     def _stop(self) -> None:
         self._active = False
         self._context.source.remove(self.job_id)
-        self._context.operations.end_wait()
+
+    def _operation(self) -> Deadline:
+        return Deadline(self._context.operations, self._deadline, make_error=self._timeout_error)
 
     async def _next(self) -> Job:
         """Return the job when its status has changed, or when a heartbeat is due."""
-        loop, operations = asyncio.get_running_loop(), self._context.operations
+        clock, operations = asyncio.get_running_loop().time, self._context.operations
         heartbeat_at = self._heartbeat_at  # infinite before the first item
         while True:
             if self._flight is not None:
-                timeout = None if heartbeat_at == math.inf else heartbeat_at - loop.time()
+                timeout = None if heartbeat_at == math.inf else heartbeat_at - clock()
                 if not await self._finish_flight(self._flight, timeout):
                     break
             if self.job is not None and self.job.status != self._yielded_status:
                 break
             due = self.next_poll_at
-            if due is not None and due > loop.time():
+            if due is not None and due > clock():
                 await operations.sleep_until(min(due, heartbeat_at))
                 if heartbeat_at < due:
                     break
-            self._flight = operations.create_task(self._poll())
+            self._flight = operations.create_task(self._poll_in_flight())
         assert self.job is not None, "there was a response"  # noqa: S101
         return self.job
+
+    async def _poll_in_flight(self) -> None:
+        # The task of `__anext__` may be cancelled before the deadline, so it does not bound this.
+        with self._operation():
+            await self._poll()
 
     async def _finish_flight(self, flight: asyncio.Task[None], timeout: float | None) -> bool:
         """Return whether the poll in flight has ended. Raises its exception.
@@ -248,16 +226,16 @@ class JobWatch(AsyncIterator[Job]):
             # Accept a final poll that started slightly earlier, so that waits with the same timeout
             # share it.
             fresh_after = self._final_poll_at - (self._deadline - self._final_poll_at) / 10
-        failure: Exception | None = None
         try:
             # Do not bind the awaitable: the suspended coroutine would keep it between polls.
             snapshot = await self._context.source.fetch(
-                Poll(self.job_id, self._snapshot, self._deadline, fresh_after, is_final)
+                Poll(self.job_id, self._snapshot, fresh_after, is_final)
             )
-        except DeadlineReached:
-            failure = self._timeout_error()
         except MoltinJobsError as error:
-            failure = self._on_failure(error)
+            if not self._on_failure(error):
+                raise
+            if is_final:
+                raise_unchained(self._timeout_error())
         except BaseException:
             self.next_poll_at = due  # it was cancelled: repeat it if the wait continues
             raise
@@ -265,12 +243,6 @@ class JobWatch(AsyncIterator[Job]):
             self._on_success(snapshot)
             if is_final and not snapshot.job.is_terminal:
                 raise self._timeout_error()
-            return
-        # Not above: it would keep the frames of the request as its context.
-        if failure is None and is_final:
-            failure = self._timeout_error()
-        if failure is not None:
-            raise failure
 
     def _on_success(self, snapshot: Snapshot) -> None:
         """Plan the next poll."""
@@ -286,10 +258,14 @@ class JobWatch(AsyncIterator[Job]):
             self._interval_number = 0
         self._plan(snapshot.received_at, 0.0)
         if _log.isEnabledFor(logging.DEBUG):
-            self._log_success(job)
+            extra: dict[str, object] = {"job_status": job.status}
+            if not job.is_terminal:
+                extra["retry_in"] = self._interval
+            status = single_line(job.status)
+            self._log_poll(logging.DEBUG, extra, "job %s: %s (poll %d)", job.id, status, self.polls)
 
-    def _on_failure(self, error: MoltinJobsError) -> MoltinJobsError | None:
-        """Plan the next poll, or return the error if the wait has to end."""
+    def _on_failure(self, error: MoltinJobsError) -> bool:
+        """Plan the next poll, or return False if the wait has to end."""
         now = asyncio.get_running_loop().time()
         if isinstance(error, JobNotFoundError):
             error.job = self.job
@@ -298,17 +274,30 @@ class JobWatch(AsyncIterator[Job]):
         self.consecutive_failures += 1
         self.failed_polls += 1
         self._context.failed_polls += 1
-        is_over = (
-            self.consecutive_failures >= _MIN_FAILURES
-            and now - self._outage_since >= self._intervals.max_outage
-        )
-        gives_up = is_over or not error.retryable
-        if not gives_up:
-            # Drop the traceback: its frames refer to this watch, which would create a cycle.
-            self.last_error = error.with_traceback(None)
-            self._plan(now, retry_after(error))
-        self._log_failure(error, gives_up=gives_up)
-        return error if gives_up else None
+        extra = {
+            "consecutive_failures": self.consecutive_failures,
+            "error": type(error).__name__,
+        }
+        max_outage = self._polling.max_outage
+        if not error.retryable or (
+            max_outage is not None
+            and self.consecutive_failures >= _MIN_FAILURES
+            and now - self._outage_since >= max_outage
+        ):
+            message = "poll %d failed, giving up: %s"
+            self._log_poll(logging.DEBUG, extra, message, self.polls, error)
+            return False
+        # Drop the traceback: its frames refer to this watch, which would create a cycle.
+        self.last_error = error.with_traceback(None)
+        self._plan(now, retry_after(error))
+        extra["retry_in"] = self._interval
+        limit = ""
+        if max_outage is not None and max_outage < self._timeout:  # otherwise it is never reached
+            limit = f" (giving up after {max_outage:g} s of failures)"
+        level = logging.WARNING if self.consecutive_failures == 1 else logging.DEBUG
+        message = "poll %d failed, retrying in %.1f s%s: %s"
+        self._log_poll(level, extra, message, self.polls, self._interval, limit, error)
+        return True
 
     def _plan(self, received_at: float, min_interval: float) -> None:
         self._interval = max(self._intervals.interval(self._interval_number), min_interval)
@@ -319,7 +308,6 @@ class JobWatch(AsyncIterator[Job]):
         self.next_poll_at = due
 
     def _timeout_error(self) -> JobTimeoutError:
-        assert self._timeout is not None, "without a timeout there is no deadline"  # noqa: S101
         return JobTimeoutError(
             self.job_id,
             timeout=self._timeout,
@@ -328,32 +316,6 @@ class JobWatch(AsyncIterator[Job]):
             last_error=self.last_error,
         )
 
-    def _log_success(self, job: Job) -> None:
-        extra: dict[str, object] = {
-            "job_id": job.id,
-            "job_status": job.status,
-            "attempt": self.polls,
-        }
-        if not job.is_terminal:
-            extra["retry_in"] = self._interval
-        message = "job %s: %s (poll %d)"
-        _log.debug(message, job.id, single_line(job.status), self.polls, extra=extra)
-
-    def _log_failure(self, error: MoltinJobsError, *, gives_up: bool) -> None:
-        extra: dict[str, object] = {
-            "job_id": self.job_id,
-            "attempt": self.polls,
-            "consecutive_failures": self.consecutive_failures,
-            "error": type(error).__name__,
-        }
-        if gives_up:
-            _log.debug("poll %d failed, giving up: %s", self.polls, error, extra=extra)
-            return
-        extra["retry_in"] = self._interval
-        limit = ""
-        # A limit beyond the timeout cannot be reached.
-        if self._intervals.max_outage < (math.inf if self._timeout is None else self._timeout):
-            limit = f" (giving up after {self._intervals.max_outage:g} s of failures)"
-        level = logging.WARNING if self.consecutive_failures == 1 else logging.DEBUG
-        message = "poll %d failed, retrying in %.1f s%s: %s"
-        _log.log(level, message, self.polls, self._interval, limit, error, extra=extra)
+    def _log_poll(self, level: int, extra: dict[str, object], message: str, *args: object) -> None:
+        extra |= {"job_id": self.job_id, "attempt": self.polls}
+        _log.log(level, message, *args, extra=extra)

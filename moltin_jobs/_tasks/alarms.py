@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 import math
-from collections.abc import Iterator
 from typing import Protocol
 
 _MIN_STALE_ENTRIES = 64
@@ -20,9 +19,6 @@ class AlarmTarget(Protocol):
 
     def on_alarm(self) -> None:
         """Handle the alarm."""
-
-    def close(self) -> None:
-        """Handle the closing of the session."""
 
 
 class Alarms:
@@ -63,10 +59,6 @@ class Alarms:
         if self._timer is not None:
             self._timer.cancel()
         self._timer, self._timer_at = None, math.inf
-
-    def targets(self) -> Iterator[AlarmTarget]:
-        """Return the targets that have an alarm."""
-        return (target for _, number, target in self._heap if target.alarm == number)
 
     def _compact(self) -> None:
         # Cleared and replaced alarms stay in the heap. Until a long timeout they would fill it.

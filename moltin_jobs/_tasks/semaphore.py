@@ -50,3 +50,9 @@ class Semaphore:
                 waiter.set_result(None)
                 return
         self._free += 1
+
+    async def __aenter__(self) -> None:
+        await self.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        self.release()

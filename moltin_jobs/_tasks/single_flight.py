@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from ..errors import MoltinJobsError
-from .operations import Operation, Operations
+from .operations import Operations
 
 T = TypeVar("T")
 
@@ -26,61 +26,49 @@ class SingleFlight(Generic[T]):
         self._in_flight: Flight[T] | None = None
         self._latest: Flight[T] | None = None
 
-    async def get(
-        self, *, fresh_after: float, join_after: float = -math.inf, deadline: float = math.inf
-    ) -> T:
+    async def get(self, *, fresh_after: float, join_after: float = -math.inf) -> T:
         """Return the result of an earlier call, of the call in flight, or of a new one.
 
         Args:
             fresh_after: the last result is returned if its call started at this moment or later.
             join_after: the call in flight is shared if it started at this moment or later.
-            deadline: `DeadlineReached` is raised at this moment.
         """
-        latest = self._latest
+        latest, flight = self._latest, self._in_flight
         if latest is not None and latest.started_at >= fresh_after:
             return latest.result()
-        with Operation(self._operations, deadline):
-            flight = self._in_flight
-            if flight is None or not flight.is_joinable or flight.started_at < join_after:
-                flight = self._in_flight = Flight(self._operations, self._function, self._on_end)
-            return await flight.wait()
+        if flight is None or not flight.is_joinable or flight.started_at < join_after:
+            flight = self._in_flight = Flight(self._operations, self._call)
+        return await flight.wait()
 
-    def _on_end(self, flight: Flight[T]) -> None:
-        if self._in_flight is flight:
-            self._in_flight = None
+    async def _call(self, flight: Flight[T]) -> T:
+        try:
+            value = await self._function()
+        finally:
+            if self._in_flight is flight:
+                self._in_flight = None
         # A call that started later may have ended earlier: its result is the newer one.
-        if flight.succeeded and (
-            self._latest is None or flight.started_at > self._latest.started_at
-        ):
+        if self._latest is None or flight.started_at > self._latest.started_at:
             self._latest = flight
+        return value
 
 
 class Flight(Generic[T]):
     """One call, in a task that is cancelled when its last waiter leaves."""
 
     def __init__(
-        self,
-        operations: Operations,
-        function: Callable[[], Coroutine[Any, Any, T]],
-        on_end: Callable[[Flight[T]], None],
+        self, operations: Operations, call: Callable[[Flight[T]], Coroutine[Any, Any, T]]
     ) -> None:
         self.started_at = operations.check().time()
-        self.succeeded = False
         self.is_joinable = True
         self._value: T | None = None
         self._error: BaseException | None = None
         self._traceback: TracebackType | None = None
         self._waiters: set[asyncio.Future[None]] = set()
-        self._task = operations.create_task(self._run(function, on_end))
+        self._task = operations.create_task(self._run(call))
 
-    async def _run(
-        self,
-        function: Callable[[], Coroutine[Any, Any, T]],
-        on_end: Callable[[Flight[T]], None],
-    ) -> None:
+    async def _run(self, call: Callable[[Flight[T]], Coroutine[Any, Any, T]]) -> None:
         try:
-            self._value = await function()
-            self.succeeded = True
+            self._value = await call(self)
         except BaseException as error:
             self._error, self._traceback = error, error.__traceback__
             if not isinstance(error, Exception):
@@ -88,7 +76,6 @@ class Flight(Generic[T]):
         finally:
             # Not in a done callback, which runs one loop iteration later.
             self.is_joinable = False
-            on_end(self)
             for waiter in self._waiters:
                 if not waiter.done():
                     waiter.set_result(None)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moltin_jobs import Polling, Retry
-from moltin_jobs._polling.intervals import PollingIntervals, RetryIntervals
+from moltin_jobs._polling.intervals import polling_intervals, retry_intervals
 
 SECONDS = st.floats(1e-9, 1e9)
 NUMBERS = st.integers(0, 200)
@@ -17,7 +17,7 @@ def test_polling_interval_is_within_jitter_of_maximum(
     polling = Polling(
         initial_interval=initial, multiplier=multiplier, max_interval=maximum, jitter=jitter
     )
-    intervals = PollingIntervals(polling)
+    intervals = polling_intervals(polling)
     assert 0 <= intervals.interval(number) <= maximum * (1 + jitter) * (1 + 1e-9)
 
 
@@ -25,5 +25,5 @@ def test_polling_interval_is_within_jitter_of_maximum(
 def test_retry_interval_is_above_zero_and_at_most_maximum(
     initial: float, maximum: float, number: int
 ) -> None:
-    intervals = RetryIntervals(Retry(initial_interval=initial, max_interval=maximum))
+    intervals = retry_intervals(Retry(initial_interval=initial, max_interval=maximum))
     assert 0 < intervals.interval(number) <= maximum * (1 + 1e-9)

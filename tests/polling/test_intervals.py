@@ -91,12 +91,6 @@ class TestPollingIntervals:
         )
         assert polling_intervals(Polling(max_interval=7)) is not polling_intervals(Polling())
 
-    @pytest.mark.parametrize(("max_outage", "expected"), [(5, 5), (None, math.inf)])
-    def test_max_outage_of_none_is_infinite(
-        self, max_outage: float | None, expected: float
-    ) -> None:
-        assert polling_intervals(Polling(max_outage=max_outage)).max_outage == expected
-
 
 class TestRetryIntervals:
     def test_interval_is_between_half_of_its_nominal_length_and_all_of_it(self) -> None:

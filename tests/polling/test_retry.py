@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import math
 from collections.abc import Callable
 
 import attrs
@@ -20,11 +19,11 @@ from moltin_jobs import (
     TransportError,
 )
 from moltin_jobs._polling.retry import Retrier
-from moltin_jobs._tasks.operations import DeadlineReached, Operations
+from moltin_jobs._tasks.operations import Deadline, Operations
 
 pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("task_factory")]
 
-UNAVAILABLE = ServerError(503, "job a")
+UNAVAILABLE = ServerError(503, "job a", job_id="a")
 
 
 def now() -> float:
@@ -66,7 +65,7 @@ async def test_call_that_succeeds_is_made_once_with_its_arguments(
     attempts = Attempts([])
     assert await retrier.run(attempts, "a", 5) == ("a", 5)
     assert attempts.started_at == [0]
-    assert operations.waiting == 0
+    assert not operations.running
 
 
 @pytest.mark.parametrize(
@@ -98,7 +97,7 @@ async def test_last_attempt_raises_its_error(retrier: Retrier, operations: Opera
     assert caught.value is errors[2]
     assert caught.value.__context__ is None
     assert len(attempts.started_at) == 3
-    assert operations.waiting == 0
+    assert not operations.running
 
 
 async def test_max_attempts_of_one_means_no_retry(operations: Operations) -> None:
@@ -148,31 +147,20 @@ async def test_retry_after_of_a_429_is_left_to_the_cooldown(retrier: Retrier) ->
     assert attempts.intervals[0] <= 2
 
 
-async def test_deadline_between_two_attempts_raises_deadline_reached(
-    retrier: Retrier, operations: Operations
+@pytest.mark.parametrize(("deadline", "started_at"), [(20, [0]), (50, [0]), (51, [0, 50])])
+async def test_deadline_between_two_attempts_ends_the_retries(
+    retrier: Retrier, operations: Operations, deadline: float, started_at: list[float]
 ) -> None:
-    attempts = Attempts([ServerError(503, "job a", retry_after=50)])
-    with pytest.raises(DeadlineReached) as caught:
-        await retrier.run(attempts, deadline=20)
+    attempts = Attempts([ServerError(503, "job a", retry_after=50)] * 2)
+    with (
+        pytest.raises(LookupError) as caught,
+        Deadline(operations, deadline, make_error=LookupError),
+    ):
+        await retrier.run(attempts)
     assert caught.value.__context__ is None
-    assert now() == 20
-    assert attempts.started_at == [0]
-    assert operations.waiting == 0
-
-
-async def test_deadline_at_the_moment_of_a_retry_raises_deadline_reached(
-    retrier: Retrier,
-) -> None:
-    attempts = Attempts([ServerError(503, "job a", retry_after=50)])
-    with pytest.raises(DeadlineReached):
-        await retrier.run(attempts, deadline=50)
-    assert attempts.started_at == [0]
-
-
-async def test_deadline_after_the_retry_has_no_effect(retrier: Retrier) -> None:
-    attempts = Attempts([ServerError(503, "job a", retry_after=50)])
-    await retrier.run(attempts, deadline=51)
-    assert attempts.started_at == [0, 50]
+    assert now() == deadline
+    assert attempts.started_at == started_at
+    assert not operations.running
 
 
 def close(operations: Operations, _: asyncio.Task[object]) -> None:
@@ -198,8 +186,7 @@ async def test_call_that_is_ended_between_two_attempts_leaves_nothing(
     with pytest.raises(expected):
         await task
     assert now() == 10
-    assert operations.waiting == 0
-    assert list(operations.alarms.targets()) == []
+    assert not operations.running
     assert attempts.started_at == [0]
 
 
@@ -208,7 +195,7 @@ async def test_each_retry_is_logged_with_its_attempt_and_interval(
 ) -> None:
     caplog.set_level(logging.DEBUG, "moltin_jobs")
     attempts = Attempts([UNAVAILABLE, UNAVAILABLE])
-    await retrier.run(attempts, job_id="a", deadline=math.inf)
+    await retrier.run(attempts)
     assert [(record.name, record.levelname, record.getMessage()) for record in caplog.records] == [
         (
             "moltin_jobs.polling",

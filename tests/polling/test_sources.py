@@ -23,7 +23,7 @@ from moltin_jobs import (
     SessionClosedError,
 )
 from moltin_jobs._polling.sources import IdSource, ListSnapshot, ListSource, Poll, Snapshot
-from moltin_jobs._tasks.operations import DeadlineReached, Operation, Operations
+from moltin_jobs._tasks.operations import Operation, Operations
 from moltin_jobs.testing.simulator import Fault, Simulator
 
 from .conftest import OpenSession
@@ -52,28 +52,29 @@ class Service:
         self.job_error: Exception | None = None
         self.latency = 0.0
         self.requests: list[str] = []
-        self.fetched: list[tuple[str, Snapshot | None, float]] = []
+        self.fetched: list[tuple[str, Snapshot | None]] = []
         self.operations = Operations()
         self.by_id = IdSource(self.operations, self.fetch_job)
-        self.by_list = ListSource(self.operations, self.fetch_list, self.by_id)
+        self.by_list = ListSource(self.operations, self.fetch_job, self.fetch_list)
         for job_id in statuses:
+            self.by_id.add(job_id)
             self.by_list.add(job_id)
 
-    async def fetch_job(self, job_id: str, previous: Snapshot | None, deadline: float) -> Snapshot:
-        self.fetched.append((job_id, previous, deadline))
+    async def fetch_job(self, job_id: str, previous: Snapshot | None) -> Snapshot:
+        self.fetched.append((job_id, previous))
         self.requests.append(job_id)
-        await self._respond(self.job_error, deadline)
+        await self._respond(self.job_error)
         return Snapshot(Job(id=job_id, status=self.statuses[job_id]), now())
 
     async def fetch_list(self) -> ListSnapshot:
         self.requests.append("list")
-        await self._respond(self.list_error, math.inf)
+        await self._respond(self.list_error)
         listed = self.statuses if self.listed is None else self.listed
         jobs = [Job(id=job_id, status=status) for job_id, status in listed.items()]
         return ListSnapshot(jobs, now(), self.size, hash(tuple(listed.items())))
 
-    async def _respond(self, error: Exception | None, deadline: float) -> None:
-        with Operation(self.operations, deadline):
+    async def _respond(self, error: Exception | None) -> None:
+        with Operation(self.operations):
             await asyncio.sleep(self.latency)
         if error is not None:
             raise error
@@ -89,8 +90,9 @@ class Service:
         source: IdSource | ListSource | None = None,
     ) -> str:
         """Poll once, by default by a request that starts now. Return the status."""
-        poll = Poll(job_id, previous, deadline, fresh_after, is_final)
-        return (await (source or self.by_list).fetch(poll)).job.status
+        poll = Poll(job_id, previous, fresh_after, is_final)
+        with Operation(self.operations, deadline):
+            return (await (source or self.by_list).fetch(poll)).job.status
 
     async def requests_of(self, *job_ids: str) -> list[str]:
         """Poll jobs one after the other. Return the requests for them."""
@@ -101,20 +103,20 @@ class Service:
 
 
 class TestIdSource:
-    async def test_lone_wait_passes_its_previous_snapshot_and_its_deadline(self) -> None:
+    async def test_lone_wait_passes_its_previous_snapshot(self) -> None:
         service = Service(a="pending")
         previous = Snapshot(Job(id="a", status="pending"), 0)
-        await service.poll(source=service.by_id, previous=previous, deadline=5)
-        assert service.fetched == [("a", previous, 5)]
+        await service.poll(source=service.by_id, previous=previous)
+        assert service.fetched == [("a", previous)]
         assert service.operations.tasks == set()
 
-    async def test_waits_for_one_job_share_a_request_without_deadline(self) -> None:
+    async def test_waits_for_one_job_share_a_request(self) -> None:
         service = Service(a="pending")
         service.by_id.add("a")
         service.latency = 1
         polls = [service.poll(source=service.by_id, deadline=deadline) for deadline in (5, 9)]
         assert await asyncio.gather(*polls) == ["pending"] * 2
-        assert service.fetched == [("a", None, math.inf)]
+        assert service.fetched == [("a", None)]
 
     async def test_shared_request_leaves_a_wait_at_its_deadline(self) -> None:
         service = Service(a="pending")
@@ -122,7 +124,7 @@ class TestIdSource:
         service.latency = 10
         polls = [service.poll(source=service.by_id, deadline=deadline) for deadline in (5, 99)]
         outcomes = await asyncio.gather(*polls, return_exceptions=True)
-        assert isinstance(outcomes[0], DeadlineReached)
+        assert isinstance(outcomes[0], TimeoutError)
         assert outcomes[1] == "pending"
         assert service.requests == ["a"]
 
@@ -280,7 +282,7 @@ class TestListSource:
     async def test_list_that_hangs_ends_at_the_deadline_of_the_poll(self) -> None:
         service = Service(a="pending")
         service.latency = 1e9
-        with pytest.raises(DeadlineReached):
+        with pytest.raises(TimeoutError):
             await service.poll(deadline=5)
         assert now() == 5
         await asyncio.sleep(0.001)

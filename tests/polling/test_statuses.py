@@ -1,11 +1,11 @@
-"""Warnings of statuses that the service does not document."""
+"""Warnings of content that the service does not document."""
 
 import logging
 
 import pytest
 
 from moltin_jobs import Job
-from moltin_jobs._polling.statuses import StatusLog
+from moltin_jobs._polling.statuses import ContentLog
 
 
 def make_job(status: str, job_id: str = "a") -> Job:
@@ -13,16 +13,16 @@ def make_job(status: str, job_id: str = "a") -> Job:
 
 
 @pytest.fixture
-def status_log(caplog: pytest.LogCaptureFixture) -> StatusLog:
+def content_log(caplog: pytest.LogCaptureFixture) -> ContentLog:
     caplog.set_level(logging.DEBUG, "moltin_jobs")
-    return StatusLog()
+    return ContentLog()
 
 
 def test_undocumented_status_is_logged_once_for_each_spelling(
-    status_log: StatusLog, caplog: pytest.LogCaptureFixture
+    content_log: ContentLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     for status in ("dreaming", "dreaming", "Dreaming", "dreaming"):
-        status_log.warn(make_job(status))
+        content_log.check_status(make_job(status))
     assert [(record.name, record.levelname, record.getMessage()) for record in caplog.records] == [
         (
             "moltin_jobs.polling",
@@ -36,27 +36,27 @@ def test_undocumented_status_is_logged_once_for_each_spelling(
 
 
 def test_undocumented_status_is_logged_as_one_line(
-    status_log: StatusLog, caplog: pytest.LogCaptureFixture
+    content_log: ContentLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    status_log.warn(make_job("\x1b[31m\r\nfatal", "a\r\nb"))
+    content_log.check_status(make_job("\x1b[31m\r\nfatal", "a\r\nb"))
     message = caplog.records[0].getMessage()
     assert message.isprintable()
     assert "fatal" in message
 
 
 def test_broken_service_with_ever_new_statuses_is_logged_a_hundred_times(
-    status_log: StatusLog, caplog: pytest.LogCaptureFixture
+    content_log: ContentLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in range(150):
-        status_log.warn(make_job(f"status {number}"))
+        content_log.check_status(make_job(f"status {number}"))
     assert len(caplog.records) == 100
     assert "'status 99'" in caplog.records[-1].getMessage()
 
 
 def test_unreadable_item_of_a_list_is_logged_as_warning(
-    status_log: StatusLog, caplog: pytest.LogCaptureFixture
+    content_log: ContentLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    status_log.log_unreadable("item 3: it has no usable id or status")
+    content_log.log_unreadable("item 3: it has no usable id or status")
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
         (
             "WARNING",

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,7 @@ from moltin_jobs import (
     SessionClosedError,
     TransportError,
 )
-from moltin_jobs._polling.sources import Poll, Snapshot
+from moltin_jobs._polling.sources import IdSource, Poll, Snapshot
 from moltin_jobs._polling.watch import PollContext
 from moltin_jobs._tasks.operations import Operation, Operations
 
@@ -39,13 +40,14 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-class ScriptedSource:
+class ScriptedSource(IdSource):
     """Source that responds as the script says for the moment of the poll."""
 
     def __init__(self, script: Callable[[float], str | Exception], latency: float = 0.0) -> None:
+        self.operations = Operations()
+        super().__init__(self.operations, self.fetch_nothing)
         self.script = script
         self.latency = latency
-        self.operations = Operations()
         self.context = PollContext(self.operations, self)
         self.registered: list[str] = []
         self.polls: list[Poll] = []
@@ -58,12 +60,15 @@ class ScriptedSource:
     def remove(self, job_id: str) -> None:
         self.registered.remove(job_id)
 
+    async def fetch_nothing(self, job_id: str, previous: Snapshot | None) -> Snapshot:
+        raise NotImplementedError
+
     async def fetch(self, poll: Poll) -> Snapshot:
         self.polls.append(poll)
         self.polled_at.append(round(now(), 6))
         result = self.script(now())
         try:
-            with Operation(self.operations, poll.deadline):
+            with Operation(self.operations):
                 await asyncio.sleep(self.latency)
         except asyncio.CancelledError:
             self.cancelled += 1
@@ -172,7 +177,6 @@ class TestSchedule:
         statuses = [poll.previous and poll.previous.job.status for poll in source.polls]
         assert statuses == [None, "started", "started", "started"]
         assert [poll.fresh_after for poll in source.polls] == [0, 0.5, 2, 5]
-        assert [poll.deadline for poll in source.polls] == [60] * 4
         assert {poll.job_id for poll in source.polls} == {"a"}
         assert not any(poll.is_final for poll in source.polls)
 
@@ -243,7 +247,7 @@ class TestEnd:
                 break
         assert source.registered == []
         assert source.operations.tasks == set()
-        assert source.operations.waiting == 0
+        assert not source.operations.running
         assert [job.status async for job in watch] == ["success"]
 
     async def test_watch_is_registered_only_while_a_step_or_a_wait_runs(self) -> None:
@@ -918,10 +922,10 @@ class TestLog:
         assert not hasattr(record, "retry_in")
 
     @pytest.mark.parametrize(
-        ("timeout", "max_outage"), [(5, 300), (300, 300), (5, None), (None, None)]
+        ("timeout", "max_outage"), [(5, 300), (300, 300), (5, None), (math.inf, None)]
     )
     async def test_log_omits_a_max_outage_that_cannot_be_reached(
-        self, caplog: pytest.LogCaptureFixture, timeout: float | None, max_outage: float | None
+        self, caplog: pytest.LogCaptureFixture, timeout: float, max_outage: float | None
     ) -> None:
         polling = Polling(initial_interval=1, jitter=0, max_outage=max_outage)
         source = changes_at({0: UNREACHABLE, 1: "success"})

@@ -1,4 +1,4 @@
-"""Operations, their deadlines and their end, in virtual time."""
+"""Operations, their timeouts and their end, in virtual time."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from moltin_jobs import SessionClosedError
-from moltin_jobs._tasks.operations import DeadlineReached, Operation, Operations
+from moltin_jobs._tasks.operations import Deadline, Operation, Operations, Sleep
 
 pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("task_factory")]
 
@@ -26,53 +26,56 @@ def cancelling() -> int:
     return task.cancelling()
 
 
-async def run_operation(
-    operations: Operations, seconds: float, deadline: float = math.inf, timeout: float = math.inf
-) -> float:
+async def run_operation(operations: Operations, seconds: float, timeout: float = math.inf) -> float:
     """Sleep inside an operation. Return the moment of its end."""
-    with Operation(operations, deadline, now() + timeout):
+    with Operation(operations, now() + timeout):
         await asyncio.sleep(seconds)
     return now()
 
 
 class TestTimeouts:
-    async def test_operation_within_its_times_ends_by_itself(self, operations: Operations) -> None:
-        assert await run_operation(operations, 5, deadline=6, timeout=6) == 5
-        assert not operations.running
-        await asyncio.sleep(10)
-
-    async def test_operation_beyond_its_deadline_raises_deadline_reached(
+    async def test_operation_within_its_timeout_ends_by_itself(
         self, operations: Operations
     ) -> None:
-        with pytest.raises(DeadlineReached) as caught:
-            await run_operation(operations, 99, deadline=4, timeout=6)
-        assert now() == 4
-        assert caught.value.__context__ is None
+        assert await run_operation(operations, 5, timeout=6) == 5
         assert not operations.running
-        assert cancelling() == 0
+        await asyncio.sleep(10)
 
     async def test_operation_beyond_its_timeout_raises_timeout_error(
         self, operations: Operations
     ) -> None:
         with pytest.raises(TimeoutError) as caught:
-            await run_operation(operations, 99, deadline=6, timeout=4)
+            await run_operation(operations, 99, timeout=4)
         assert now() == 4
         assert caught.value.__context__ is None
+        assert not operations.running
         assert cancelling() == 0
 
-    async def test_operation_whose_times_are_equal_raises_deadline_reached(
-        self, operations: Operations
-    ) -> None:
-        with pytest.raises(DeadlineReached):
-            await run_operation(operations, 99, deadline=4, timeout=4)
-
-    async def test_operation_whose_deadline_has_passed_ends_at_its_first_await(
+    async def test_operation_whose_end_has_passed_ends_at_its_first_await(
         self, operations: Operations
     ) -> None:
         await asyncio.sleep(5)
-        with pytest.raises(DeadlineReached):
-            await run_operation(operations, 99, deadline=4)
+        with pytest.raises(TimeoutError):
+            await run_operation(operations, 99, timeout=-1)
         assert now() == pytest.approx(5, abs=0.001)
+
+    @pytest.mark.parametrize(
+        ("inner", "outer", "expected"),
+        [(4, 6, "inner"), (6, 4, "outer"), (4, 4, "outer")],
+    )
+    async def test_nested_operation_ends_at_the_earlier_moment(
+        self, operations: Operations, inner: float, outer: float, expected: str
+    ) -> None:
+        with (
+            pytest.raises(LookupError, match=expected) as caught,
+            Deadline(operations, outer, make_error=lambda: LookupError("outer")),
+            Deadline(operations, inner, make_error=lambda: LookupError("inner")),
+        ):
+            await asyncio.sleep(99)
+        assert now() == 4
+        assert caught.value.__context__ is None
+        assert not operations.running
+        assert cancelling() == 0
 
     async def test_many_operations_end_each_at_its_own_moment(self, operations: Operations) -> None:
         async def start_after(delay: float, seconds: float) -> float:
@@ -87,45 +90,30 @@ class TestTimeouts:
         )
         assert ended_at == pytest.approx([-10, 6, -12, -40], abs=0.001)
 
-    async def test_expire_at_while_running_replaces_the_timeout(
-        self, operations: Operations
-    ) -> None:
-        operation = Operation(operations, expires_at=10)
-        asyncio.get_running_loop().call_at(6, operation.expire_at, 16)
+    async def test_end_at_while_running_replaces_the_timeout(self, operations: Operations) -> None:
+        operation = Operation(operations, ends_at=10)
+        asyncio.get_running_loop().call_at(6, operation.end_at, 16)
         with pytest.raises(TimeoutError), operation:
             await asyncio.sleep(99)
         assert now() == 16
 
-    async def test_expire_at_infinity_removes_the_timeout_and_keeps_the_deadline(
-        self, operations: Operations
-    ) -> None:
-        operation = Operation(operations, 20, 10)
-        asyncio.get_running_loop().call_at(5, operation.expire_at, math.inf)
-        with pytest.raises(DeadlineReached), operation:
-            await asyncio.sleep(99)
-        assert now() == 20
-
-    async def test_expire_at_infinity_without_deadline_removes_the_alarm(
-        self, operations: Operations
-    ) -> None:
-        with Operation(operations, expires_at=10) as operation:
-            operation.expire_at(math.inf)
+    async def test_end_at_infinity_removes_the_alarm(self, operations: Operations) -> None:
+        with Operation(operations, ends_at=10) as operation:
+            operation.end_at(math.inf)
             await asyncio.sleep(99)
 
-    async def test_expire_at_before_the_block_sets_its_timeout(
-        self, operations: Operations
-    ) -> None:
+    async def test_end_at_before_the_block_sets_its_timeout(self, operations: Operations) -> None:
         operation = Operation(operations)
-        operation.expire_at(3)
+        operation.end_at(3)
         await asyncio.sleep(1)
         with pytest.raises(TimeoutError), operation:
             await asyncio.sleep(99)
         assert now() == 3
 
-    async def test_expire_at_after_the_block_does_nothing(self, operations: Operations) -> None:
+    async def test_end_at_after_the_block_does_nothing(self, operations: Operations) -> None:
         with Operation(operations) as operation:
             pass
-        operation.expire_at(1)
+        operation.end_at(1)
         await asyncio.sleep(5)
 
     async def test_subclass_chooses_the_error_of_its_timeout(self, operations: Operations) -> None:
@@ -133,7 +121,7 @@ class TestTimeouts:
             def timeout_error(self) -> Exception:
                 return LookupError("slow")
 
-        with pytest.raises(LookupError, match="slow"), Download(operations, expires_at=1):
+        with pytest.raises(LookupError, match="slow"), Download(operations, ends_at=1):
             await asyncio.sleep(5)
 
     async def test_error_of_the_block_passes_through(self, operations: Operations) -> None:
@@ -172,14 +160,14 @@ class TestCancellation:
         assert task.cancelled()
         assert task.cancelling() == 1
 
-    async def test_deadline_in_a_task_that_absorbed_a_cancellation_raises_deadline_reached(
+    async def test_timeout_in_a_task_that_absorbed_a_cancellation_raises_timeout_error(
         self, operations: Operations
     ) -> None:
         async def absorb_then_run() -> int:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(99)
-            with pytest.raises(DeadlineReached):
-                await run_operation(operations, 99, deadline=5)
+            with pytest.raises(TimeoutError):
+                await run_operation(operations, 99, timeout=4)
             return cancelling()
 
         task = asyncio.create_task(absorb_then_run())
@@ -196,25 +184,24 @@ class TestCancellation:
 
 
 class TestClosing:
-    async def test_closing_ends_every_operation_and_sleep_with_the_same_error(
+    async def test_closing_ends_every_operation_with_the_same_error(
         self, operations: Operations
     ) -> None:
         async def sleep() -> None:
-            await operations.sleep_until(99)
+            with Operation(operations):
+                await operations.sleep_until(99)
 
         async def nested() -> None:
             with Operation(operations, 50):
-                await run_operation(operations, 99, deadline=60)
+                await run_operation(operations, 99, timeout=60)
 
-        tasks = [
-            asyncio.create_task(coroutine)
-            for coroutine in (
-                run_operation(operations, 99),
-                run_operation(operations, 99, deadline=50, timeout=40),
-                nested(),
-                sleep(),
-            )
-        ]
+        calls = (
+            run_operation(operations, 99),
+            run_operation(operations, 99, timeout=40),
+            nested(),
+            sleep(),
+        )
+        tasks = [asyncio.create_task(call) for call in calls]
         await asyncio.sleep(1)
         operations.close()
         operations.close()
@@ -224,36 +211,48 @@ class TestClosing:
         assert {str(error) for error in errors} == {"the JobsSession was closed during this call."}
         assert [error.__context__ for error in errors if error is not None] == [None] * 4
         assert not operations.running
-        assert list(operations.alarms.targets()) == []
         assert [task.cancelling() for task in tasks] == [0] * 4
         assert now() == 1
         await asyncio.sleep(99)  # an alarm that is left would raise in the loop
 
-    async def test_closing_beside_a_deadline_ends_an_operation_once(
+    async def test_closing_ends_the_innermost_operation_with_its_own_error(
         self, operations: Operations
     ) -> None:
-        async def run() -> tuple[str, int]:
-            try:
-                await run_operation(operations, 99, deadline=5)
-            except (DeadlineReached, SessionClosedError) as error:
-                return type(error).__name__, cancelling()
-            raise AssertionError
+        class Creation(Operation):
+            def closed_error(self) -> SessionClosedError:
+                return SessionClosedError("it may exist")
+
+        async def run() -> None:
+            with Operation(operations, 50), Creation(operations):
+                await asyncio.sleep(99)
+
+        task = asyncio.create_task(run())
+        await asyncio.sleep(1)
+        operations.close()
+        with pytest.raises(SessionClosedError, match="it may exist"):
+            await task
+        assert task.cancelling() == 0
+
+    async def test_closing_beside_a_timeout_ends_an_operation_once(
+        self, operations: Operations
+    ) -> None:
+        async def run() -> int:
+            with pytest.raises((TimeoutError, SessionClosedError)):
+                await run_operation(operations, 99, timeout=5)
+            return cancelling()
 
         task = asyncio.create_task(run())
         asyncio.get_running_loop().call_at(5, operations.close)
-        name, count = await task
-        assert name in ("DeadlineReached", "SessionClosedError")
-        assert count == 0
+        assert await task == 0
 
     @pytest.mark.parametrize(
         "use",
         [
             lambda operations: run_operation(operations, 1),
             lambda operations: operations.sleep_until(5),
-            lambda operations: operations.begin_wait(),
             lambda operations: operations.create_task(asyncio.sleep(1)),
         ],
-        ids=["operation", "sleep", "call", "task"],
+        ids=["operation", "sleep", "task"],
     )
     async def test_closed_operations_accept_nothing_new(
         self, operations: Operations, use: Callable[[Operations], Awaitable[object]]
@@ -277,15 +276,15 @@ class TestClosing:
                 with Operation(unrelated):
                     await asyncio.sleep(3)
 
-        async def call() -> None:
-            operations.begin_wait()
-            try:
-                await asyncio.sleep(5)
-            finally:
-                operations.end_wait()
+        async def clean_up() -> None:
+            with contextlib.suppress(SessionClosedError), Operation(operations):
+                try:
+                    await asyncio.sleep(99)
+                finally:
+                    await asyncio.sleep(4)
 
         unrelated = Operations()
-        calls = [asyncio.create_task(call()), operations.create_task(end_slowly())]
+        calls = [asyncio.create_task(clean_up()), operations.create_task(end_slowly())]
         await asyncio.sleep(1)
         operations.close()
         first = asyncio.create_task(operations.wait_until_idle())
@@ -327,32 +326,20 @@ class TestSleeps:
         assert now() == 5
 
     async def test_cancelled_sleep_has_no_alarm(self, operations: Operations) -> None:
-        async def sleep() -> None:
-            await operations.sleep_until(5)
+        sleep = operations.sleep_until(5)
+        assert isinstance(sleep, Sleep)
+        assert sleep.alarm
+        sleep.cancel()
+        assert not sleep.alarm
+        await asyncio.sleep(9)
 
-        task = asyncio.create_task(sleep())
-        await asyncio.sleep(1)
-        task.cancel()
-        await asyncio.wait([task])
-        assert task.cancelled()
-        assert list(operations.alarms.targets()) == []
-
-    async def test_sleep_that_ends_as_the_session_closes_ends_once(
-        self, operations: Operations
-    ) -> None:
-        async def sleep() -> None:
-            await operations.sleep_until(5)
-
-        def ring_and_close() -> None:
-            (target,) = operations.alarms.targets()
-            target.on_alarm()
-            target.on_alarm()
-            target.close()
-
-        task = asyncio.create_task(sleep())
-        asyncio.get_running_loop().call_at(3, ring_and_close)
-        await task
+    async def test_sleep_whose_alarm_rings_twice_ends_once(self, operations: Operations) -> None:
+        sleep = operations.sleep_until(5)
+        assert isinstance(sleep, Sleep)
+        asyncio.get_running_loop().call_at(3, sleep.on_alarm)
+        await sleep
         assert now() == 3
+        await asyncio.sleep(9)
 
 
 class TestTasks:
@@ -400,7 +387,7 @@ class TestTasks:
         assert not operations.tasks
 
     async def test_task_that_has_ended_is_not_kept_alive(self, operations: Operations) -> None:
-        task = asyncio.create_task(run_operation(operations, 1, deadline=50))
+        task = asyncio.create_task(run_operation(operations, 1, timeout=50))
         reference = weakref.ref(task)
         await task
         del task

@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from moltin_jobs import ServerError, SessionClosedError
-from moltin_jobs._tasks.operations import DeadlineReached, Operations
+from moltin_jobs._tasks.operations import Operation, Operations
 from moltin_jobs._tasks.single_flight import Flight, SingleFlight
 
 pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("task_factory")]
@@ -206,20 +206,31 @@ async def test_callers_cancelled_before_the_call_starts_leave_nothing(
     assert not operations.tasks
 
 
-async def test_caller_with_a_deadline_leaves_the_call_to_the_others(operations: Operations) -> None:
+async def test_caller_whose_time_is_over_leaves_the_call_to_the_others(
+    operations: Operations,
+) -> None:
     calls = Calls(seconds=10)
     flight = SingleFlight(operations, calls)
     patient = asyncio.create_task(flight.get(fresh_after=NEVER))
-    with pytest.raises(DeadlineReached):
-        await flight.get(fresh_after=NEVER, deadline=4)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(4):
+            await flight.get(fresh_after=NEVER)
     assert now() == 4
     assert await patient == 1
 
 
 async def test_closing_ends_all_callers_and_the_call(operations: Operations) -> None:
+    async def call() -> int:
+        with Operation(operations):
+            return await calls()
+
+    async def get() -> int:
+        with Operation(operations):
+            return await flight.get(fresh_after=NEVER)
+
     calls = Calls(seconds=99)
-    flight = SingleFlight(operations, calls)
-    callers = [asyncio.create_task(flight.get(fresh_after=NEVER)) for _ in range(5)]
+    flight = SingleFlight(operations, call)
+    callers = [asyncio.create_task(get()) for _ in range(5)]
     await asyncio.sleep(1)
     operations.close()
     await operations.wait_until_idle()
@@ -263,9 +274,8 @@ async def test_caller_cancelled_as_the_call_ends_is_cancelled(operations: Operat
 
 
 async def test_flight_that_has_ended_returns_its_result_at_once(operations: Operations) -> None:
-    ended: list[Flight[int]] = []
-    flight = Flight(operations, Calls(), ended.append)
-    assert await flight.wait() == 1
-    assert ended == [flight]
-    assert await flight.wait() == 1
+    calls = Calls()
+    flight = Flight(operations, lambda _: calls())
+    for _ in range(2):
+        assert await flight.wait() == 1
     assert now() == 1
