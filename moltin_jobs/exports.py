@@ -99,7 +99,10 @@ class Exports:
 
     async def _create(self, job_type: str, filter: str | None) -> Job:  # noqa: A002
         request = endpoints.create_job(job_type, filter)
-        return parse_created_job(await self._transport.send(request), request)
+        response = await self._transport.send(request)
+        job = parse_created_job(response, request)
+        self._context.created.add(job.id, response.received_at)
+        return job
 
     async def _request_file_url(self, job_id: str, *, has_connection: bool = False) -> str:
         request = endpoints.get_file(job_id)
@@ -108,7 +111,9 @@ class Exports:
             # An unknown job gives the same response as a job without a file: find out which.
             lookup = endpoints.get_job(job_id)
             found = await self._transport.send(lookup, has_connection=has_connection)
-            raise no_file_error(response, request, parse_job(found, lookup))
+            error = no_file_error(response, request, parse_job(found, lookup))
+            error.retryable = self._context.succeeded.contains(job_id, response.received_at)
+            raise error
         return parse_file_url(response, request)
 
     async def _save(self, job_id: str, destination: Destination) -> None:

@@ -23,9 +23,15 @@ from ._polling.watch import JobWatch, PollContext
 from ._tasks.operations import Operation, Operations
 from ._tasks.outcomes import gather_outcomes
 from .auth import Auth, auth_from_env
-from .errors import ConfigurationError, InvalidJobIdError, MoltinJobsError, describe
+from .errors import (
+    ConfigurationError,
+    InvalidJobIdError,
+    JobNotFoundError,
+    MoltinJobsError,
+    describe,
+)
 from .exports import Exports
-from .models import Job, SessionStats
+from .models import Job, JobState, SessionStats
 from .settings import (
     Polling,
     RateLimiter,
@@ -421,8 +427,16 @@ class JobsSession:
         response = await self._transport.send(request)
         if previous is not None and response.body == previous.body and response.status == 200:
             return Snapshot(previous.job, response.received_at, previous.body)
-        job = parse_job(response, request)
-        self._content_log.check_status(job)
+        try:
+            job = parse_job(response, request)
+        except JobNotFoundError as error:
+            error.retryable = self._context.created.contains(job_id, response.received_at)
+            raise
+        state = job.state
+        if state is JobState.UNKNOWN:
+            self._content_log.warn_of_status(job)
+        elif state is JobState.SUCCEEDED:
+            self._context.succeeded.add(job_id, response.received_at)
         return Snapshot(job, response.received_at, response.body)
 
     async def _fetch_list(self) -> ListSnapshot:
@@ -430,7 +444,8 @@ class JobsSession:
         response = await self._transport.send(request)
         job_list, body = parse_job_list(response, request), response.body
         for job in job_list.jobs:
-            self._content_log.check_status(job)
+            if job.state is JobState.UNKNOWN:
+                self._content_log.warn_of_status(job)
         for problem in job_list.problems:
             self._content_log.log_unreadable(problem)
         return ListSnapshot(job_list.jobs, response.received_at, len(body), hash(body))

@@ -190,6 +190,19 @@ class TestCreateJob:
         assert MAY_EXIST not in str(caught.value)
         assert caught.value.retryable
 
+    async def test_late_second_response_to_a_lookup_is_not_taken_for_the_created_job(
+        self,
+    ) -> None:
+        twice = send(http(job("success", "a")) + http(job("success", "wrong")))
+        created = send(http(job("started", "b"), "202 Accepted"))
+        async with RawServer([twice, created, send(http(job("success", "a")))]) as server:
+            async with session_with(server) as session:
+                assert (await session.get_job("a")).id == "a"
+                assert (await session.create_job()).id == "b"
+                assert (await session.get_job("a")).id == "a"
+        assert [head.partition(b" ")[0] for head in server.requests] == [b"GET", b"POST", b"GET"]
+        assert b"Connection: close\r\n" in server.requests[1]
+
     async def test_failed_token_request_does_not_make_a_creation_uncertain(
         self, moltin_simulator: Simulator
     ) -> None:
@@ -200,6 +213,76 @@ class TestCreateJob:
             with pytest.raises(ServerError) as caught:
                 await session.create_job()
         assert MAY_EXIST not in str(caught.value)
+
+
+class TestEventualConsistency:
+    """The service may respond 404 for what it has just created."""
+
+    @pytest.mark.parametrize("poll_by", ["id", "list"])
+    async def test_wait_for_a_new_job_survives_404s_for_ten_seconds(
+        self, moltin_simulator: Simulator, poll_by: Any
+    ) -> None:
+        async with session_with(moltin_simulator, poll_by=poll_by) as session:
+            moltin_simulator.script_next_job(duration=1)
+            created = await session.create_job()
+            moltin_simulator.add_faults(404, job_id=created.id, repeat=True)
+            moltin_simulator.add_faults(Fault(body=b'{"data": []}'), path="/v2/jobs", repeat=True)
+            asyncio.get_running_loop().call_later(8, moltin_simulator.clear_faults)
+            watch = session.watch_job(created)
+            assert (await watch.wait()).status == "success"
+            assert watch.failed_polls > 3
+
+    async def test_lookup_of_a_new_job_is_retried_until_it_is_known(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        created = await moltin_session.create_job()
+        moltin_simulator.add_faults(*[404] * 5, job_id=created.id)
+        assert (await moltin_session.get_job(created)).id == created.id
+        assert len(moltin_simulator.requests) == 7  # six lookups, although Retry allows four
+
+    @pytest.mark.parametrize("call", ["get_job", "wait_for_job"])
+    async def test_404_for_a_new_job_is_raised_after_ten_seconds(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession, call: str
+    ) -> None:
+        created = await moltin_session.create_job()
+        created_at = loop_time()
+        moltin_simulator.add_faults(404, job_id=created.id, repeat=True)
+        with pytest.raises(JobNotFoundError) as caught:
+            await getattr(moltin_session, call)(created)
+        assert 10 <= loop_time() - created_at < 18
+        assert not caught.value.retryable
+
+    async def test_404_for_a_job_of_another_session_is_raised_at_once(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        await moltin_session.create_job()
+        job_id = moltin_simulator.add_job()
+        moltin_simulator.add_faults(404, job_id=job_id)
+        with pytest.raises(JobNotFoundError):
+            await moltin_session.wait_for_job(job_id)
+        assert len(moltin_simulator.requests) == 2
+
+    @pytest.mark.parametrize("poll_by", ["id", "list"])
+    async def test_file_of_a_job_that_has_just_succeeded_is_requested_again(
+        self, moltin_simulator: Simulator, tmp_path: Path, poll_by: Any
+    ) -> None:
+        job_id = moltin_simulator.add_job(duration=1, file=b"orders")
+        async with session_with(moltin_simulator, poll_by=poll_by) as session:
+            await session.wait_for_job(job_id)
+            moltin_simulator.add_faults(*[404] * 5, path=f"/v2/jobs/{job_id}/file")
+            await session.download(job_id, tmp_path / "orders.csv")
+        assert (tmp_path / "orders.csv").read_bytes() == b"orders"
+
+    async def test_file_that_stays_unknown_is_raised_after_ten_seconds(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        job_id = moltin_simulator.add_job(duration=1)
+        await moltin_session.wait_for_job(job_id)
+        ended_at = loop_time()
+        moltin_simulator.add_faults(404, path=f"/v2/jobs/{job_id}/file", repeat=True)
+        with pytest.raises(JobNotFoundError, match="its file is gone"):
+            await moltin_session.get_file_url(job_id)
+        assert 10 <= loop_time() - ended_at < 18
 
 
 class TestListJobs:

@@ -590,6 +590,19 @@ class TestClose:
         assert {type(error) for error in errors} == {SessionClosedError}
         assert_idle(moltin_session)
 
+    @pytest.mark.parametrize("name", ["get_jobs", "wait_for_jobs"])
+    async def test_close_raises_from_a_call_that_returns_exceptions(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession, name: str
+    ) -> None:
+        moltin_simulator.add_faults("hang", repeat=True)
+        call = asyncio.create_task(
+            getattr(moltin_session, name)(["a", "b"], return_exceptions=True)
+        )
+        await asyncio.sleep(1)
+        await moltin_session.close()
+        with pytest.raises(SessionClosedError, match="closed during this call"):
+            await call
+
     def test_closed_error_is_a_runtime_error_that_is_not_retryable(self) -> None:
         error = SessionClosedError()
         assert isinstance(error, RuntimeError)

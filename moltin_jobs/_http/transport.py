@@ -171,6 +171,11 @@ class Transport:
         if request.body is not None:
             headers = {**self._headers, "Content-Type": request.content_type}
             options = {**options, "headers": headers}
+            if not request.is_idempotent:
+                # Use a connection of its own: on one that lookups have used, a late response to a
+                # lookup would be taken for the response to this request.
+                headers["Connection"] = "close"
+                options["server_hostname"] = self.base_url.raw_host
         reset_token = _current_attempt.set(attempt)
         try:
             with attempt:

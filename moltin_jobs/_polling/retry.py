@@ -4,17 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from .._tasks.operations import Operation, Operations
-from ..errors import APIError, MoltinJobsError, RateLimitError
+from ..errors import APIError, JobNotFoundError, MoltinJobsError, RateLimitError
 from ..settings import MAX_RETRY_AFTER, Retry
 from .intervals import retry_intervals
 
 T = TypeVar("T")
 
+RECENT_SECONDS = 10.0
+"""Seconds for which the service may respond 404 for what it has just created."""
+
 _log = logging.getLogger("moltin_jobs.polling")
+
+
+class RecentJobs:
+    """Jobs that were created, or have succeeded, in the last seconds.
+
+    The service is eventually consistent: it may not know such a job, or its file, yet.
+    """
+
+    def __init__(self) -> None:
+        self._since: dict[str, float] = {}
+
+    def add(self, job_id: str, now: float) -> None:
+        """Add a job, unless it was added in the last seconds."""
+        while self._since and not self.contains(oldest := next(iter(self._since)), now):
+            del self._since[oldest]
+        self._since.setdefault(job_id, now)
+
+    def contains(self, job_id: str, now: float) -> bool:
+        """Return whether the job was added in the last seconds."""
+        return now - self._since.get(job_id, -math.inf) < RECENT_SECONDS
 
 
 class Retrier:
@@ -42,7 +66,7 @@ class Retrier:
     ) -> T:
         """Do as `run` does after a first attempt that failed with ``error``."""
         attempt = 1
-        while attempt < self._max_attempts and _may_retry(error):
+        while self._may_retry(error, attempt):
             interval = max(self._intervals.interval(attempt - 1), retry_after(error))
             _log_retry(error, attempt, interval)
             with Operation(self._operations):
@@ -54,19 +78,19 @@ class Retrier:
             attempt += 1
         raise error
 
+    def _may_retry(self, error: MoltinJobsError, attempt: int) -> bool:
+        if isinstance(error, RateLimitError) and (error.retry_after or 0.0) > MAX_RETRY_AFTER:
+            return False
+        # A 404 is only retryable for a few seconds, so the number of attempts does not limit it.
+        is_last = attempt >= self._max_attempts and not isinstance(error, JobNotFoundError)
+        return error.retryable and not is_last
+
 
 def retry_after(error: MoltinJobsError) -> float:
     """Return the shortest interval in seconds that the service asks for, or 0."""
     if not isinstance(error, APIError) or isinstance(error, RateLimitError):
         return 0.0  # the cooldown after a 429 delays every request of the session
     return min(error.retry_after or 0.0, MAX_RETRY_AFTER)
-
-
-def _may_retry(error: MoltinJobsError) -> bool:
-    waits_too_long = isinstance(error, RateLimitError) and (
-        (error.retry_after or 0.0) > MAX_RETRY_AFTER
-    )
-    return error.retryable and not waits_too_long
 
 
 def _log_retry(error: MoltinJobsError, attempt: int, interval: float) -> None:

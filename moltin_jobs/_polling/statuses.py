@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from ..errors import single_line
-from ..models import Job, JobState
+from ..models import Job
 
 _MAX_WARNINGS = 100
 """Limit for each sort of warning, so that a broken service does not fill the memory or the log."""
@@ -20,10 +20,8 @@ class ContentLog:
         self._spellings: set[str] = set()
         self._problems: set[str] = set()
 
-    def check_status(self, job: Job) -> None:
-        """Log the status of ``job`` if it is not documented."""
-        if job.state is not JobState.UNKNOWN:
-            return
+    def warn_of_status(self, job: Job) -> None:
+        """Log the undocumented status of ``job``."""
         spelling = single_line(job.status)
         if _remember(spelling, self._spellings):
             _log.warning(

@@ -20,10 +20,10 @@ from ..errors import (
     raise_unchained,
     single_line,
 )
-from ..models import Job
+from ..models import Job, JobState
 from ..settings import Polling
 from .intervals import Intervals, polling_intervals
-from .retry import retry_after
+from .retry import RecentJobs, retry_after
 from .sources import IdSource, Poll, Snapshot
 
 _MIN_FAILURES = 3
@@ -39,6 +39,10 @@ class PollContext:
 
     operations: Operations
     source: IdSource
+    created: RecentJobs = attrs.Factory(RecentJobs)
+    """Jobs that this session has just created."""
+    succeeded: RecentJobs = attrs.Factory(RecentJobs)
+    """Jobs that this session has just seen succeed."""
     polls: int = 0
     failed_polls: int = 0
 
@@ -256,6 +260,8 @@ class JobWatch(AsyncIterator[Job]):
             and job.state is not previous.state
         ):
             self._interval_number = 0
+        if job.state is JobState.SUCCEEDED:
+            self._context.succeeded.add(self.job_id, snapshot.received_at)
         self._plan(snapshot.received_at, 0.0)
         if _log.isEnabledFor(logging.DEBUG):
             extra: dict[str, object] = {"job_status": job.status}

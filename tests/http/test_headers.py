@@ -101,7 +101,12 @@ async def test_each_api_request_has_the_user_headers_once(has_http_session: bool
     assert {_known_codings(line) for line in lookup if line} == {lookup[0], *common}
     body = b'{"data": {"type": "job", "job_type": "order_export"}}'
     content = {"Content-Type: application/json", f"Content-Length: {len(body)}"}
-    assert {_known_codings(line) for line in creation if line} == {creation[0], *common, *content}
+    assert {_known_codings(line) for line in creation if line} == {
+        creation[0],
+        "Connection: close",
+        *common,
+        *content,
+    }
     assert server.bodies == [body, b""]
 
 

@@ -402,7 +402,7 @@ class TestHttpSession:
         ):
             assert (await session.create_job()).id == "a"
             with pytest.raises(JobNotFoundError):
-                await session.get_job("a")
+                await session.get_job("unknown")
             with pytest.raises(MoltinJobsError, match="redirects"):
                 await session.get_job("a")
         assert json.loads(server.bodies[0]) == {"data": {"type": "job", "job_type": "order_export"}}
