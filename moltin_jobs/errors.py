@@ -60,6 +60,8 @@ def raise_unchained(error: Exception) -> NoReturn:
     except BaseException:
         error.__context__ = context
         raise
+    finally:
+        del error  # its traceback leads to this frame: together they would be a cycle
 
 
 def _reason(job: Job) -> str:

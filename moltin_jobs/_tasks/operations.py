@@ -164,6 +164,7 @@ class Operation:
         traceback: TracebackType | None,
     ) -> None:
         operations, task, reason = self.operations, self._task, self._reason
+        self._reason = None
         assert task is not None, "the block was entered"  # noqa: S101
         if self._outer is None:
             del operations.running[task]
@@ -180,7 +181,10 @@ class Operation:
             and kind is asyncio.CancelledError
         ):
             del error, traceback
-            raise_unchained(reason)
+            try:
+                raise_unchained(reason)
+            finally:
+                del reason  # its traceback leads to this frame
 
     def end_at(self, when: float) -> None:
         """End the block with `timeout_error` at ``when``; ``math.inf`` means never."""
