@@ -13,7 +13,7 @@ from benchmarks.measure import measure_interleaved, print_ratios, skip_if_missin
 from benchmarks.models import Envelope, pydantic_job
 from benchmarks.server import BODY
 from moltin_jobs._api import endpoints
-from moltin_jobs._api.messages import Response
+from moltin_jobs._api.endpoints import Response
 from moltin_jobs._api.parsing import parse_job
 
 BATCH = 2000

@@ -42,7 +42,7 @@ from benchmarks.server import BODY, run_server
 from benchmarks.table import print_table
 from moltin_jobs import JobsSession, JobWatch, Polling
 from moltin_jobs._api import endpoints
-from moltin_jobs._api.messages import Response
+from moltin_jobs._api.endpoints import Response
 from moltin_jobs._api.parsing import parse_job
 from moltin_jobs._polling.sources import IdSource, Snapshot
 from moltin_jobs._polling.watch import PollContext

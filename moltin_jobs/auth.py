@@ -9,30 +9,21 @@ import logging
 import math
 import os
 from collections.abc import Awaitable, Callable
-from types import TracebackType
-from typing import Any
+from typing import cast
 
 import attrs
 
 from ._tasks.single_flight import error_for_one_caller
 from .errors import ConfigurationError, SessionClosedError, TransportError, single_line
-from .settings import Secret, is_token
+from .settings import Secret, check_text, is_token, validator
 
 _log = logging.getLogger("moltin_jobs.http")
 _REFRESH_EARLY_SECONDS = 60.0
 _REFRESH_EARLY_FRACTION = 0.2
 _RETRY_EARLY_REFRESH_SECONDS = 5.0
 
-TokenRequest = Callable[[], Awaitable[tuple[Secret, float | None]]]
-"""Requests a token. Returns it with its lifetime in seconds, if that is known."""
-
-
-def _check_text(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    text = value.value if isinstance(value, Secret) else value
-    if not isinstance(text, str) or not text or not text.isprintable():
-        raise ConfigurationError(
-            f"ClientCredentials.{attribute.name} must be a non-empty str of printable characters"
-        )
+TokenRequest = Callable[[], Awaitable[tuple[Secret, float]]]
+"""Requests a token. Returns it with its lifetime in seconds, ``math.inf`` if that is unknown."""
 
 
 @attrs.frozen
@@ -43,30 +34,26 @@ class ClientCredentials:
         ConfigurationError: one of them is empty or not printable.
     """
 
-    client_id: str = attrs.field(validator=_check_text)
-    client_secret: Secret = attrs.field(converter=Secret, validator=_check_text)
+    client_id: str = attrs.field(validator=validator(check_text))
+    client_secret: Secret = attrs.field(converter=Secret, validator=validator(check_text))
 
 
 Auth = str | ClientCredentials | Callable[[], Awaitable[str]]
 """A bearer token, client credentials, or an async callable that returns a token."""
 
 
-def auth_from_env() -> str | ClientCredentials:
+def auth_from_env() -> Auth:
     """Return the credentials or the token that environment variables give.
 
     Raises:
         ConfigurationError: a variable is missing or invalid. The message names it.
     """
-    client_id = os.environ.get("EPCC_CLIENT_ID")
-    client_secret = os.environ.get("EPCC_CLIENT_SECRET")
-    token = os.environ.get("EPCC_ACCESS_TOKEN")
+    client_id, client_secret = _variable("EPCC_CLIENT_ID"), _variable("EPCC_CLIENT_SECRET")
     if client_id and client_secret:
-        for name, value in ("EPCC_CLIENT_ID", client_id), ("EPCC_CLIENT_SECRET", client_secret):
-            if not value.isprintable():
-                raise ConfigurationError(f"{name} must consist of printable characters")
-        return ClientCredentials(client_id, client_secret)
-    if token:
-        return _check_token(Secret(token), "EPCC_ACCESS_TOKEN").value
+        return ClientCredentials(client_id.value, client_secret.value)
+    if token := _variable("EPCC_ACCESS_TOKEN"):
+        # A Secret, since the caller keeps it in a local while another setting may be rejected.
+        return cast("str", _check_token(token, "EPCC_ACCESS_TOKEN"))
     if client_id or client_secret:
         missing = "EPCC_CLIENT_SECRET" if client_id else "EPCC_CLIENT_ID"
         raise ConfigurationError(f"the environment variable {missing} is not set")
@@ -74,6 +61,14 @@ def auth_from_env() -> str | ClientCredentials:
         "no credentials: set the environment variables EPCC_CLIENT_ID and EPCC_CLIENT_SECRET, or "
         "EPCC_ACCESS_TOKEN"
     )
+
+
+def _variable(name: str) -> Secret | None:
+    """Return the value of an environment variable, which no traceback with locals may show."""
+    secret = Secret(os.environ.get(name, ""))
+    if not secret.value.isprintable():
+        raise ConfigurationError(f"{name} must consist of printable characters")
+    return secret if secret.value else None
 
 
 class TokenProvider:
@@ -86,27 +81,21 @@ class TokenProvider:
         self.token: Secret | None = None
         self.fresh_until = -math.inf
         """Moment of the loop's clock from which ``token`` should be refreshed."""
-        self._expires_at = self._refreshed_at = -math.inf
-        self._refresh: TokenRequest | None = None
-        self._failure: Exception | None = None
-        self._failure_traceback: TracebackType | None = None
-        self._failed_at = -math.inf
-        if isinstance(auth, ClientCredentials):
-            self._refresh = request_token
-        elif isinstance(auth, str):
-            self.token, self.fresh_until = _check_token(Secret(auth), "auth"), math.inf
+        self._expires_at = self._refreshed_at = self._failed_at = -math.inf
+        self._failure: Callable[[], BaseException] | None = None
+        self._refresh = request_token
+        self.is_refreshable = not isinstance(auth, (str, Secret))
+        """Whether a rejected token can be replaced."""
+        if isinstance(auth, (str, Secret)):
+            token = Secret(auth) if isinstance(auth, str) else auth
+            self.token, self.fresh_until = _check_token(token, "auth"), math.inf
         elif callable(auth):
             self._refresh = functools.partial(_call, auth, timeout)
-        else:
+        elif not isinstance(auth, ClientCredentials):
             raise ConfigurationError(
                 f"auth must be a token, ClientCredentials or an async callable that returns a "
                 f"token, not {type(auth).__name__}"
             )
-
-    @property
-    def is_refreshable(self) -> bool:
-        """Whether a rejected token can be replaced."""
-        return self._refresh is not None
 
     def reject(self, token: Secret, queued_at: float) -> None:
         """Drop a token that the service has rejected, so that no queued request is sent with it.
@@ -129,7 +118,7 @@ class TokenProvider:
         if token is not None and loop.time() < self.fresh_until:
             return token
         if self._failure is not None and self._failed_at >= queued_at:
-            raise error_for_one_caller(self._failure, self._failure_traceback)
+            raise self._failure()
         try:
             return await self._refreshed()
         except SessionClosedError:
@@ -137,35 +126,29 @@ class TokenProvider:
         except Exception as error:
             now = loop.time()
             if token is None or now >= self._expires_at:
-                self._failure, self._failure_traceback = error, error.__traceback__
                 self._failed_at = now
+                self._failure = functools.partial(error_for_one_caller, error, error.__traceback__)
                 raise
-            self._delay_refresh(now, error)
+            self.fresh_until = min(now + _RETRY_EARLY_REFRESH_SECONDS, self._expires_at)
+            _log.warning(
+                "early token refresh failed, retrying in %.1f s and using the token until then: %s",
+                self.fresh_until - now,
+                single_line(str(error)),
+                extra={"error": type(error).__name__, "retry_in": self.fresh_until - now},
+            )
             return token
-
-    def _delay_refresh(self, now: float, error: Exception) -> None:
-        self.fresh_until = min(now + _RETRY_EARLY_REFRESH_SECONDS, self._expires_at)
-        interval = self.fresh_until - now
-        _log.warning(
-            "early token refresh failed, retrying in %.1f s and using the token until then: %s",
-            interval,
-            single_line(str(error)),
-            extra={"error": type(error).__name__, "retry_in": interval},
-        )
 
     def forget_failure(self) -> None:
         """Drop the exception of a failed refresh, which keeps the frames of its callers alive."""
-        self._failure = self._failure_traceback = None
+        self._failure = None
 
     async def _refreshed(self) -> Secret:
-        assert self._refresh is not None, "a static token is always fresh"  # noqa: S101
         token, lifetime = await self._refresh()
         self.forget_failure()
         now = self._refreshed_at = asyncio.get_running_loop().time()
-        self.token, self.fresh_until, self._expires_at = token, math.inf, math.inf
-        if lifetime is not None:
-            early = min(_REFRESH_EARLY_SECONDS, lifetime * _REFRESH_EARLY_FRACTION)
-            self.fresh_until, self._expires_at = now + lifetime - early, now + lifetime
+        early = min(_REFRESH_EARLY_SECONDS, lifetime * _REFRESH_EARLY_FRACTION)
+        self.token, self._expires_at = token, now + lifetime
+        self.fresh_until = self._expires_at - early
         return token
 
 
@@ -178,9 +161,7 @@ def _check_token(token: Secret, source: str) -> Secret:
     return token
 
 
-async def _call(
-    function: Callable[[], Awaitable[str]], timeout: float
-) -> tuple[Secret, float | None]:
+async def _call(function: Callable[[], Awaitable[str]], timeout: float) -> tuple[Secret, float]:
     """Return the token that an auth callable returns. Its own exceptions are passed on."""
     awaitable = function()
     if not inspect.isawaitable(awaitable):
@@ -193,7 +174,7 @@ async def _call(
         if not limit.expired():
             raise
     else:
-        return _check_token(token, "the result of the auth callable"), None
+        return _check_token(token, "the result of the auth callable"), math.inf
     raise TransportError(
         "the auth callable",
         f"it returned no token within {timeout:g} s",

@@ -10,7 +10,7 @@ MoltinJobsError                         .retryable .job_id
 ├── JobTimeoutError(TimeoutError)       .timeout .job .polls .last_error
 ├── TransportError
 ├── InvalidResponseError                .status .body
-└── APIError                            .status .errors .request_id .retry_after
+└── APIError                            .status .errors .request_id .retry_after .from_gateway
     ├── AuthenticationError   401
     ├── PermissionDeniedError 403
     ├── JobNotFoundError      404       .job
@@ -23,14 +23,18 @@ checker would reject may raise ``TypeError``.
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Sequence
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn
 
 from .models import Job, JobState
 
 _MAX_TEXT_LENGTH = 500
 _MAX_ARGUMENT_LENGTH = 100
 _NO_RESULTS = "no results matched"
+_NOT_OF_SERVICE_ADVICE = (
+    "Try again later. If it happens again, check that base_url and all proxies lead to the service."
+)
 _RETRYABLE_STATUSES = (408, 421, 425, 429)
 
 
@@ -64,10 +68,6 @@ def raise_unchained(error: Exception) -> NoReturn:
         del error  # its traceback leads to this frame: together they would be a cycle
 
 
-def _reason(job: Job) -> str:
-    return single_line(job.error or "").rstrip(".")
-
-
 class MoltinJobsError(Exception):
     """Base class of all exceptions of this library.
 
@@ -82,17 +82,11 @@ class MoltinJobsError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # By default, unpickling calls the constructor with the message, which the constructors
         # of the subclasses do not accept.
-        return self._restore, (self.args, self.__dict__)
-
-    @classmethod
-    def _restore(cls, args: tuple[Any, ...], attributes: dict[str, Any]) -> Self:
-        error = cls.__new__(cls)
-        error.args = args
-        error.__dict__.update(attributes)
-        if "__notes__" in attributes:
+        state = {**vars(self), "args": self.args}
+        if "__notes__" in state:
             # Copy the list: a note added to a copy must not appear on the original.
-            error.__notes__ = [*attributes["__notes__"]]
-        return error
+            state["__notes__"] = [*state["__notes__"]]
+        return copyreg.__newobj__, (type(self),), state  # type: ignore[attr-defined]
 
 
 class ConfigurationError(MoltinJobsError, ValueError):
@@ -119,35 +113,28 @@ class SessionClosedError(MoltinJobsError, RuntimeError):
 class JobFailedError(MoltinJobsError):
     """The job has failed."""
 
+    _outcome = "failed"
+    _advice = "Create a new job to try again."
+
     def __init__(self, job: Job) -> None:
-        super().__init__(self._message(job))
+        reason = single_line(job.error or "").rstrip(".") or "the service gave no reason"
+        super().__init__(f"job {job.id} {self._outcome}: {reason}. {self._advice}")
         self.job_id = job.id
         self.job = job
         self.error = job.error
         """Reason given by the service, or ``None``."""
 
-    @staticmethod
-    def _message(job: Job) -> str:
-        reason = _reason(job) or "the service gave no reason"
-        return f"job {job.id} failed: {reason}. Create a new job to try again."
-
 
 class JobCancelledError(JobFailedError):
     """The job was cancelled on the service's side."""
 
-    @staticmethod
-    def _message(job: Job) -> str:
-        reason = _reason(job)
-        cause = f": {reason}" if reason else ""
-        return f"job {job.id} was cancelled{cause}. Create a new job to try again."
+    _outcome = "was cancelled"
 
 
 class NoResultsError(JobFailedError):
     """An order export failed because no order matched its filter."""
 
-    @staticmethod
-    def _message(job: Job) -> str:
-        return f"job {job.id} failed: {_reason(job)}. Create a new job with another filter."
+    _advice = "Create a new job with another filter."
 
 
 def failure_of(job: Job) -> JobFailedError | None:
@@ -184,10 +171,7 @@ class JobTimeoutError(MoltinJobsError, TimeoutError):
         if last_error is not None:
             details += [f"last error: {str(last_error).rstrip('.')}"]
         status = f" ({', '.join(details)})" if details else ""
-        if advice is None:
-            advice = "Wait again, or use a longer timeout."
-            if job is not None and not job.is_terminal:
-                advice = "It may still be running: wait again, or use a longer timeout."
+        advice = advice or "Wait again, or use a longer timeout."
         super().__init__(f"{subject} {unfinished} within {timeout:g} s{status}. {advice}")
         self.job_id = job_id
         """``None`` if the timeout of an export passed before its job was created."""
@@ -237,10 +221,8 @@ class InvalidResponseError(MoltinJobsError):
         body: bytes = b"",
         job_id: str | None = None,
     ) -> None:
-        super().__init__(
-            f"{description}: invalid response with status {status}: {reason}. Try again. If it "
-            f"happens again, check that base_url and all proxies lead to the service."
-        )
+        message = f"{description}: invalid response with status {status}: {reason}."
+        super().__init__(f"{message} {_NOT_OF_SERVICE_ADVICE}")
         self.status = status
         self.body = body[:200]
         """First 200 bytes of the response. Always empty for a token request."""
@@ -265,14 +247,17 @@ class APIError(MoltinJobsError):
         retry_after: float | None = None,
         job_id: str | None = None,
         advice: str | None = None,
+        from_gateway: bool = False,
     ) -> None:
-        parts = [f"{description}: the service responded with status {status}"]
+        sender = "a proxy or gateway, not the service," if from_gateway else "the service"
+        parts = [f"{description}: {sender} responded with status {status}"]
         texts = [errors[0].get(key) for key in ("title", "detail")] if errors else []
         parts += [single_line(text) for text in texts if isinstance(text, str) and text.strip()]
         message = ": ".join(parts).rstrip(".")
         if request_id is not None:
             message += f" (request id {single_line(request_id)})"
-        super().__init__(f"{message}. {advice or self.advice}")
+        advice = _NOT_OF_SERVICE_ADVICE if from_gateway else advice or self.advice
+        super().__init__(f"{message}. {advice}")
         self.status = status
         self.errors = tuple(errors)
         """The service's error objects, as sent. Always empty for a token request."""
@@ -280,6 +265,9 @@ class APIError(MoltinJobsError):
         """Id to quote to the vendor's support, or ``None``."""
         self.retry_after = retry_after
         """``Retry-After`` of the response in seconds, or ``None``."""
+        self.from_gateway = from_gateway
+        """Whether the response is a 403 or 404 without the form of the service's errors, so that a
+        proxy or gateway made it."""
         self.job_id = job_id
         self.retryable = status in _RETRYABLE_STATUSES or 500 <= status <= 599
 
@@ -320,3 +308,12 @@ class ServerError(APIError):
     """The service failed."""
 
     advice = "Try again later. If it happens again, report the request id to the service's support."
+
+
+API_ERROR_CLASSES: dict[int, type[APIError]] = {
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: JobNotFoundError,
+    429: RateLimitError,
+} | dict.fromkeys(range(500, 600), ServerError)
+"""Class of the exception for each status that has one of its own."""

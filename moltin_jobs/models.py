@@ -27,20 +27,15 @@ class JobState(enum.StrEnum):
 
 
 # The service's current documents, its older documents and its SDKs use different spellings.
-_STATES = {
-    "pending": JobState.PENDING,
-    "started": JobState.RUNNING,
-    "processing": JobState.RUNNING,
-    "in_progress": JobState.RUNNING,
-    "success": JobState.SUCCEEDED,
-    "complete": JobState.SUCCEEDED,
-    "completed": JobState.SUCCEEDED,
-    "published": JobState.SUCCEEDED,
-    "failed": JobState.FAILED,
-    "cancelling": JobState.CANCELLING,
-    "cancelled": JobState.CANCELLED,
-    "canceled": JobState.CANCELLED,
+_SPELLINGS = {
+    JobState.PENDING: ("pending",),
+    JobState.RUNNING: ("started", "processing", "in_progress"),
+    JobState.SUCCEEDED: ("success", "complete", "completed", "published"),
+    JobState.FAILED: ("failed",),
+    JobState.CANCELLING: ("cancelling",),
+    JobState.CANCELLED: ("cancelled", "canceled"),
 }
+_STATES = {spelling: state for state, spellings in _SPELLINGS.items() for spelling in spellings}
 _TERMINAL_STATES = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
@@ -84,11 +79,11 @@ class Job:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields and ``state``, ready for JSON. Timestamps are in ISO 8601."""
-        fields = attrs.asdict(self) | {"state": self.state.value}
-        for name in ("created_at", "updated_at"):
-            if fields[name] is not None:
-                fields[name] = fields[name].isoformat()
-        return fields
+        return attrs.asdict(self, value_serializer=_to_json) | {"state": self.state.value}
+
+
+def _to_json(_: type, __: attrs.Attribute[Any], value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime.datetime) else value
 
 
 @attrs.frozen(kw_only=True)

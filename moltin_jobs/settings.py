@@ -8,60 +8,69 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from typing import Any, Protocol, TypeGuard, TypeVar
+from typing import Any, Protocol, TypeGuard, TypeVar, cast
 
 import attrs
 
 from .errors import ConfigurationError, describe
 
 T = TypeVar("T")
+Predicate = Callable[[float], bool]
 
 MAX_SECONDS = 1e9
 """Upper bound of all intervals (thirty years), so that no sum of them overflows."""
 MAX_RETRY_AFTER = 120.0
 """Longest ``Retry-After`` in seconds that the client obeys."""
+_TOKEN = re.compile(r"[!-~]+")
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
-def check_number(
-    name: str, value: object, expected: str, is_allowed: Callable[[float], bool]
-) -> None:
-    """Raise `ConfigurationError` unless ``value`` is a finite number that ``is_allowed``."""
-    try:
-        valid = (
-            isinstance(value, (int, float))
-            and not isinstance(value, bool)
-            and math.isfinite(value)
-            and is_allowed(value)
-        )
-    except OverflowError:  # an int that no float can represent
-        valid = False
-    if not valid:
+def require(is_valid: object, name: str, expected: str, value: object) -> None:
+    """Raise `ConfigurationError` for the setting ``name`` unless its value ``is_valid``."""
+    if not is_valid:
         raise ConfigurationError(f"{name} must be {expected}, not {describe(value)}")
 
 
+def check_number(name: str, value: Any, expected: str, is_allowed: Predicate) -> None:
+    """Require a finite number that ``is_allowed``."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    try:
+        is_valid = is_number and math.isfinite(value) and is_allowed(value)
+    except OverflowError:  # an int that no float can represent
+        is_valid = False
+    require(is_valid, name, expected, value)
+
+
 def check_seconds(name: str, value: object) -> None:
-    """Raise `ConfigurationError` unless ``value`` is a finite number of seconds above 0."""
+    """Require a finite number of seconds above 0."""
     check_number(name, value, "a finite number of seconds above 0", lambda seconds: seconds > 0)
 
 
 def check_count(name: str, value: object) -> None:
-    """Raise `ConfigurationError` unless ``value`` is an int of at least 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigurationError(f"{name} must be an int of at least 1, not {describe(value)}")
+    """Require an int of at least 1."""
+    require(is_count(value), name, "an int of at least 1", value)
 
 
 def check_text(name: str, value: object) -> None:
-    """Raise `ConfigurationError` unless ``value`` is a non-empty, printable string."""
-    if not isinstance(value, str) or not value or not value.isprintable():
-        raise ConfigurationError(f"{name} must be a non-empty printable str, not {describe(value)}")
+    """Require a non-empty, printable string, which may be a `Secret`."""
+    text = value.value if isinstance(value, Secret) else value
+    is_valid = isinstance(text, str) and text and text.isprintable()
+    require(is_valid, name, "a non-empty printable str", value)
 
 
 def check_instance(name: str, value: object, cls: type[T]) -> T:
-    """Return ``value``, or raise `ConfigurationError` unless it is an instance of ``cls``."""
-    if not isinstance(value, cls):
-        raise ConfigurationError(f"{name} must be a {cls.__name__}, not {describe(value)}")
-    return value
+    """Require an instance of ``cls``, and return it."""
+    require(isinstance(value, cls), name, f"a {cls.__name__}", value)
+    return cast("T", value)
+
+
+def validator(check: Callable[..., object], *arguments: object) -> Callable[..., None]:
+    """Make a validator of attrs from one of the checks above."""
+
+    def validate(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        check(f"{type(instance).__name__}.{attribute.name}", value, *arguments)
+
+    return validate
 
 
 @attrs.frozen(repr=False)
@@ -80,11 +89,14 @@ class Secret:
         return "Secret(...)"
 
 
+def is_count(value: object) -> TypeGuard[int]:
+    """Return whether ``value`` is an int of at least 1."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
 def is_token(text: object) -> TypeGuard[str]:
     """Return whether ``text`` can be sent as a bearer token: printable ASCII without spaces."""
-    if not isinstance(text, str) or not text:
-        return False
-    return text.isascii() and text.isprintable() and " " not in text
+    return isinstance(text, str) and _TOKEN.fullmatch(text) is not None
 
 
 def is_job_id(text: object) -> TypeGuard[str]:
@@ -106,27 +118,14 @@ class PausableRateLimiter(RateLimiter, Protocol):
         """Let no request be sent for ``seconds``, by any process."""
 
 
-def _check_interval(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    name = f"{type(instance).__name__}.{attribute.name}"
-    expected = f"a finite number of seconds above 0, at most {MAX_SECONDS:g}"
-    check_number(name, value, expected, lambda seconds: 0 < seconds <= MAX_SECONDS)
-
-
-def _check_multiplier(_: object, __: attrs.Attribute[Any], value: object) -> None:
-    check_number("Polling.multiplier", value, "a finite number of at least 1", lambda n: n >= 1)
-
-
-def _check_jitter(_: object, __: attrs.Attribute[Any], value: object) -> None:
-    check_number("Polling.jitter", value, "a number from 0 to 1", lambda jitter: 0 <= jitter <= 1)
-
-
-def _check_max_outage(_: object, __: attrs.Attribute[Any], value: object) -> None:
-    if value is not None:
-        check_seconds("Polling.max_outage", value)
-
-
-def _check_max_attempts(_: object, __: attrs.Attribute[Any], value: object) -> None:
-    check_count("Retry.max_attempts", value)
+_validate_interval = validator(
+    check_number,
+    f"a finite number of seconds above 0, at most {MAX_SECONDS:g}",
+    lambda seconds: 0 < seconds <= MAX_SECONDS,
+)
+_validate_max_outage: Any = attrs.validators.optional(validator(check_seconds))
+_validate_multiplier = validator(check_number, "a finite number of at least 1", lambda n: n >= 1)
+_validate_jitter = validator(check_number, "a number from 0 to 1", lambda n: 0 <= n <= 1)
 
 
 @attrs.frozen(kw_only=True)
@@ -140,15 +139,15 @@ class Polling:
         ConfigurationError: a value is out of range.
     """
 
-    initial_interval: float = attrs.field(default=0.5, validator=_check_interval)
+    initial_interval: float = attrs.field(default=0.5, validator=_validate_interval)
     """Above 0."""
-    multiplier: float = attrs.field(default=1.2, validator=_check_multiplier)
+    multiplier: float = attrs.field(default=1.2, validator=_validate_multiplier)
     """At least 1."""
-    max_interval: float = attrs.field(default=20.0, validator=_check_interval)
+    max_interval: float = attrs.field(default=20.0, validator=_validate_interval)
     """Above 0. It also caps ``initial_interval``."""
-    jitter: float = attrs.field(default=0.2, validator=_check_jitter)
+    jitter: float = attrs.field(default=0.2, validator=_validate_jitter)
     """Fraction by which an interval is randomly shorter or longer, from 0 to 1."""
-    max_outage: float | None = attrs.field(default=300.0, validator=_check_max_outage)
+    max_outage: float | None = attrs.field(default=300.0, validator=_validate_max_outage)
     """Seconds after which consecutive failed polls end the wait, or ``None`` for no limit. The
     wait continues until at least three polls in a row have failed."""
 
@@ -163,9 +162,9 @@ class Retry:
         ConfigurationError: a value is out of range.
     """
 
-    max_attempts: int = attrs.field(default=4, validator=_check_max_attempts)
+    max_attempts: int = attrs.field(default=4, validator=validator(check_count))
     """Attempts in all, the first included. 1 means no retry."""
-    initial_interval: float = attrs.field(default=0.5, validator=_check_interval)
+    initial_interval: float = attrs.field(default=0.5, validator=_validate_interval)
     """Seconds between the first attempt and the second, above 0."""
-    max_interval: float = attrs.field(default=8.0, validator=_check_interval)
+    max_interval: float = attrs.field(default=8.0, validator=_validate_interval)
     """Longest interval in seconds, above 0."""

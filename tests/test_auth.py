@@ -5,6 +5,7 @@ import gc
 import itertools
 import json
 import logging
+import math
 import pickle
 import traceback
 import weakref
@@ -109,12 +110,12 @@ class TestSettings:
 class FakeTokenRequest:
     """Token request that takes a second, and returns a new token with ``lifetime``."""
 
-    def __init__(self, lifetime: float | None = None) -> None:
+    def __init__(self, lifetime: float = math.inf) -> None:
         self.lifetime = lifetime
         self.requests = 0
         self.failures: list[Exception] = []
 
-    async def __call__(self) -> tuple[Secret, float | None]:
+    async def __call__(self) -> tuple[Secret, float]:
         self.requests += 1
         token = Secret(f"token-{self.requests}")
         await asyncio.sleep(1)
@@ -152,7 +153,7 @@ class TestTokenProvider:
         assert (await tokens.get(now(), None)).value == "token-2"
 
     async def test_token_without_known_lifetime_is_kept_until_it_is_rejected(self) -> None:
-        tokens = self.provider(FakeTokenRequest(None))
+        tokens = self.provider(FakeTokenRequest())
         first = await tokens.get(now(), None)
         await asyncio.sleep(1e6)
         assert await tokens.get(now(), None) is first

@@ -55,7 +55,7 @@ MoltinJobsError                         .retryable .job_id
 ├── JobTimeoutError(TimeoutError)       .timeout .job .polls .last_error
 ├── TransportError
 ├── InvalidResponseError                .status .body
-└── APIError                            .status .errors .request_id .retry_after
+└── APIError                            .status .errors .request_id .retry_after .from_gateway
     ├── AuthenticationError   401
     ├── PermissionDeniedError 403
     ├── JobNotFoundError      404       .job
@@ -341,7 +341,7 @@ class TestMessages:
             ),
             pytest.param(
                 lambda: JobCancelledError(Job(id="a", status="cancelled")),
-                "job a was cancelled. Create a new job to try again.",
+                "job a was cancelled: the service gave no reason. Create a new job to try again.",
                 id="cancelled",
             ),
             pytest.param(
@@ -351,7 +351,7 @@ class TestMessages:
             ),
             pytest.param(
                 lambda: JobCancelledError(Job(id="a", status="cancelled", error=" ")),
-                "job a was cancelled. Create a new job to try again.",
+                "job a was cancelled: the service gave no reason. Create a new job to try again.",
                 id="cancelled-with-blank-reason",
             ),
             pytest.param(
@@ -363,7 +363,7 @@ class TestMessages:
             pytest.param(
                 lambda: make_timeout_error(Job(id=JOB_ID, status="started")),
                 f"job {JOB_ID} did not end within 600 s (last status 'started', 29 polls). "
-                "It may still be running: wait again, or use a longer timeout.",
+                "Wait again, or use a longer timeout.",
                 id="timeout",
             ),
             pytest.param(
@@ -408,8 +408,8 @@ class TestMessages:
                 lambda: InvalidResponseError(
                     "job a", "the body is empty", status=203, body=b"secret"
                 ),
-                "job a: invalid response with status 203: the body is empty. Try again. If it "
-                "happens again, check that base_url and all proxies lead to the service.",
+                "job a: invalid response with status 203: the body is empty. Try again later. "
+                "If it happens again, check that base_url and all proxies lead to the service.",
                 id="invalid-response",
             ),
             pytest.param(
@@ -596,6 +596,7 @@ class TestAttributes:
             "errors": tuple(ERROR_OBJECTS),
             "request_id": REQUEST_ID,
             "retry_after": 2.5,
+            "from_gateway": False,
             "job_id": JOB_ID,
             "retryable": False,
         }
@@ -606,6 +607,7 @@ class TestAttributes:
             "errors": (),
             "request_id": None,
             "retry_after": None,
+            "from_gateway": False,
             "job_id": None,
             "retryable": True,
         }

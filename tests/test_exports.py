@@ -355,7 +355,7 @@ class TestGetFileUrl:
         ("status", "advice"),
         [
             ("pending", "with status pending and has no file yet. Wait for it first."),
-            ("success", "with status success, but its file is gone. Create a new job."),
+            ("success", "with status success, but has no file. Create a new job."),
             ("failed", "with status failed, but has no file. Create a new job."),
             ("cancelled", "with status cancelled, but has no file. Create a new job."),
         ],
@@ -596,8 +596,8 @@ class TestExportOrders:
             ("creation", f"the job of this export was not created within 5 s. {MAY_EXIST}"),
             (
                 "poll",
-                "job a did not end within 5 s (last status 'pending', 1 poll). It may still be "
-                "running: wait again, or use a longer timeout.",
+                "job a did not end within 5 s (last status 'pending', 1 poll). Wait again, "
+                "or use a longer timeout.",
             ),
             (
                 "address",

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import pytest
 
@@ -174,6 +175,38 @@ async def test_invalid_result_of_auth_callable_is_nowhere(
                 texts.extend(texts_of(error))
     assert len(texts) > 10
     assert [text for text in texts if TOKEN in text] == []
+
+
+class IncompleteSession(JobsSession):
+    def __repr__(self) -> str:  # that of a session needs the attributes which are not set yet
+        return "<IncompleteSession>"
+
+
+@pytest.mark.parametrize(
+    ("variables", "options", "message"),
+    [
+        pytest.param({"CLIENT_ID": "me"}, {"rate_limit": 0}, "rate_limit must", id="credentials"),
+        pytest.param({}, {"rate_limit": 0}, "rate_limit must", id="token"),
+        pytest.param({}, {"headers": 7}, "headers must", id="other-option"),
+        pytest.param({"API_BASE_URL": "ftp://x"}, {}, "EPCC_API_BASE_URL must", id="base-url"),
+        pytest.param({"CLIENT_ID": "\n"}, {}, "EPCC_CLIENT_ID must", id="invalid-id"),
+        pytest.param({"CLIENT_SECRET": f"{SECRET}\n"}, {}, "CLIENT_SECRET must", id="secret"),
+        pytest.param({"ACCESS_TOKEN": f"Bearer {TOKEN}"}, {}, "ACCESS_TOKEN must", id="bearer"),
+        pytest.param({"ACCESS_TOKEN": ""}, {}, "EPCC_CLIENT_ID is not set", id="no-id"),
+    ],
+)
+def test_setting_rejected_by_from_env_shows_no_value_of_a_variable(
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    options: dict[str, Any],
+    message: str,
+) -> None:
+    for name, value in {"CLIENT_SECRET": SECRET, "ACCESS_TOKEN": TOKEN, **variables}.items():
+        monkeypatch.setenv(f"EPCC_{name}", value)
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        IncompleteSession.from_env(**options)
+    texts = list(texts_of(caught.value))
+    assert [text for text in texts if TOKEN in text or SECRET in text] == []
 
 
 async def test_asyncios_report_of_a_forgotten_error_hides_the_token(

@@ -7,13 +7,11 @@ import re
 from typing import Any
 
 from ..settings import Secret
-from .messages import Request, Response
+from .endpoints import Request, Response
 
 _MASK = "***"
 _MIN_SECRET_LENGTH = 8
 """A shorter secret is masked only as a whole word, since it may be a part of ordinary words."""
-_ESCAPE = re.compile(r"\\(?:u00([0-7][0-9A-Fa-f])|([^u]))")
-"""A JSON escape of an ASCII character. A token is ASCII, so other escapes do not matter."""
 
 
 def load_json(response: Response, request: Request) -> Any:
@@ -41,26 +39,33 @@ def load_json(response: Response, request: Request) -> Any:
     return document
 
 
+def as_object(value: object) -> dict[str, Any]:
+    """Return a JSON object. Anything else counts as an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
 def mask(text: str, secret: Secret | None) -> str:
     """Replace the secret in ``text``."""
     if secret is None or secret.value not in text:
         return text
-    if len(secret.value) >= _MIN_SECRET_LENGTH:
-        return text.replace(secret.value, _MASK)
-    return re.sub(rf"(?<![\w-]){re.escape(secret.value)}(?![\w-])", _MASK, text)
+    return re.sub(_delimit(re.escape(secret.value), secret), _MASK, text)
 
 
 def mask_body(response: Response) -> bytes:
-    """Return the body without the secret, for an exception.
-
-    If JSON escapes hide the secret, all escapes are decoded first.
-    """
+    """Return the body without the secret, for an exception."""
     secret = response.secret
     if secret is None:
         return response.body
-    text = mask(response.body.decode("latin-1"), secret)
-    plain = _ESCAPE.sub(_unescape, text)
-    return (mask(plain, secret) if secret.value in plain else text).encode("latin-1")
+    # JSON may write any character as an escape.
+    pattern = "".join(rf"(?:\\?{re.escape(c)}|\\u00{ord(c):02x})" for c in secret.value)
+    text = response.body.decode("latin-1")
+    masked = re.sub(_delimit(pattern, secret), _MASK, text, flags=re.IGNORECASE)
+    return masked.encode("latin-1")
+
+
+def _delimit(pattern: str, secret: Secret) -> str:
+    is_long = len(secret.value) >= _MIN_SECRET_LENGTH
+    return pattern if is_long else rf"(?<![\w-]){pattern}(?![\w-])"
 
 
 def _parse_int(digits: str) -> float:
@@ -84,8 +89,3 @@ def _mask_document(value: Any, secret: Secret, job_id: str | None) -> Any:
             mask(key, secret): _mask_document(item, secret, job_id) for key, item in value.items()
         }
     return value
-
-
-def _unescape(escape: re.Match[str]) -> str:
-    code, character = escape.groups()
-    return character if code is None else chr(int(code, 16))

@@ -1,12 +1,62 @@
-"""Requests of the API, one function for each endpoint."""
+"""Requests of the API, one function for each endpoint, and their responses.
+
+Both are independent of how they are sent.
+"""
 
 from __future__ import annotations
 
 import json
+import types
 import urllib.parse
+from collections.abc import Mapping
+
+import attrs
 
 from ..settings import Secret
-from .messages import MAX_LIST_BODY, Request
+
+MAX_BODY = 1 << 20
+"""Largest body of a response in bytes, after decompression. A job has a few hundred bytes."""
+MAX_LIST_BODY = 1 << 24
+"""Largest body of a list of jobs, which has room for tens of thousands."""
+_NO_HEADERS: Mapping[str, str] = types.MappingProxyType({})
+
+
+@attrs.define
+class Request:
+    """One request of the API."""
+
+    method: str
+    path: str
+    description: str
+    """Subject of the messages about this request."""
+    job_id: str | None = None
+    body: bytes | None = attrs.field(default=None, repr=False)
+    content_type: str = "application/json"
+    """Type of ``body``."""
+    max_body: int = MAX_BODY
+    """Largest body of the response, in bytes after decompression."""
+    is_idempotent: bool = True
+    """Whether the request may reach the service twice."""
+    client_secret: Secret | None = None
+    """Set for a token request, which is sent without a token."""
+
+
+@attrs.define
+class Response:
+    """One response. ``body`` has at most one byte more than the request allows."""
+
+    status: int
+    body: bytes = attrs.field(repr=False)
+    received_at: float = 0.0
+    """Moment of the loop's clock at which the response began."""
+    secret: Secret | None = None
+    """Token or client secret of the request, which the response may repeat."""
+    headers: Mapping[str, str] = attrs.field(default=_NO_HEADERS, repr=False)
+    """Only for a status other than 2xx: ``Location``, ``Retry-After`` and ``X-Request-Id``."""
+    url: str = ""
+    """Address of the request. Only for a status other than 2xx."""
+    timestamp: float = 0.0
+    """Seconds since the epoch, to read a ``Retry-After`` that is a date. Not set for 2xx."""
 
 
 def get_job(job_id: str) -> Request:

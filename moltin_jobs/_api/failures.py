@@ -7,76 +7,60 @@ import email.utils
 from typing import Any
 
 from ..errors import (
+    API_ERROR_CLASSES,
     APIError,
     AuthenticationError,
     InvalidResponseError,
     JobNotFoundError,
     MoltinJobsError,
-    PermissionDeniedError,
-    RateLimitError,
-    ServerError,
     single_line,
 )
-from ..models import Job, JobState
+from ..models import Job
 from ..settings import MAX_SECONDS
-from .content import load_json, mask, mask_body
-from .messages import Request, Response
+from .content import as_object, load_json, mask, mask_body
+from .endpoints import Request, Response
 
 MAY_EXIST = "The job may have been created: check list_jobs() before you create it again."
 _MAX_ERROR_DEPTH = 32
 """Deeper error objects are left out: pickle, which exceptions must support, is recursive."""
-_ERROR_CLASSES: dict[int, type[APIError]] = {
-    401: AuthenticationError,
-    403: PermissionDeniedError,
-    429: RateLimitError,
-}
+_CREDENTIALS_ADVICE = (
+    "Check the client id and secret, and that base_url is the region of the store."
+)
 
 
 def api_error(response: Response, request: Request, advice: str | None = None) -> APIError:
     """Return the exception for a response whose status is not 2xx."""
-    status = response.status
-    errors = _error_objects(response, request)
+    try:
+        document = as_object(load_json(response, request))
+    except ValueError:
+        document = {}
+    # The body of a response to a token request may repeat the client secret.
+    errors = [] if request.client_secret is not None else _error_objects(document)
     request_id = errors[0].get("request_id") if errors else None
     if not isinstance(request_id, str) or not request_id:
         request_id = mask(response.headers.get("X-Request-Id", ""), response.secret) or None
-    cls = ServerError if 500 <= status <= 599 else _ERROR_CLASSES.get(status, APIError)
-    if status == 404 and request.job_id is not None:
-        cls = JobNotFoundError
+    cls, default_advice = _classify(response, request)
     return cls(
-        status,
+        response.status,
         request.description,
         errors=errors,
         request_id=request_id,
         retry_after=parse_retry_after(response.headers.get("Retry-After"), response.timestamp),
         job_id=request.job_id,
-        advice=advice or _advice(response),
+        advice=advice or default_advice,
+        from_gateway=response.status in (403, 404) and not _is_service_error(document),
     )
 
 
-def credentials_error(response: Response, request: Request) -> AuthenticationError:
-    """Return the exception for a token request that was rejected.
-
-    It holds nothing of the body, which may repeat the client secret.
-    """
-    return AuthenticationError(
-        response.status,
-        request.description,
-        request_id=mask(response.headers.get("X-Request-Id", ""), response.secret) or None,
-        advice="Check the client id and secret, and that base_url is the region of the store.",
-    )
-
-
-def no_file_error(response: Response, request: Request, job: Job) -> JobNotFoundError:
+def no_file_error(response: Response, request: Request, job: Job) -> APIError:
     """Return the exception for a 404 on the file of an existing job."""
     status = single_line(job.status) + (f" ({single_line(job.error)})" if job.error else "")
     advice = f"The job exists with status {status}, but has no file. Create a new job."
     if not job.is_terminal:
         advice = f"The job exists with status {status} and has no file yet. Wait for it first."
-    elif job.state is JobState.SUCCEEDED:
-        advice = f"The job exists with status {status}, but its file is gone. Create a new job."
     error = api_error(response, request, advice)
-    assert isinstance(error, JobNotFoundError), "the class for a 404"  # noqa: S101
-    error.job = job
+    if isinstance(error, JobNotFoundError) and not error.from_gateway:
+        error.job = job
     return error
 
 
@@ -91,11 +75,10 @@ def invalid_response(response: Response, request: Request, reason: object) -> In
     )
 
 
-def mark_uncertain(error: MoltinJobsError) -> MoltinJobsError:
+def mark_uncertain(error: MoltinJobsError) -> None:
     """Mark a creation that may have succeeded: add the advice and clear ``retryable``."""
     error.args = (f"{error} {MAY_EXIST}",)
     error.retryable = False
-    return error
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:
@@ -116,40 +99,38 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
     return min(max(seconds, 0.0), MAX_SECONDS)
 
 
-def _advice(response: Response) -> str | None:
-    if response.status == 408:
-        return "The service gave up waiting for the request: try again."
-    if response.status in (421, 425):
-        return "Try again later."
-    if 300 <= response.status <= 399:
+def _classify(response: Response, request: Request) -> tuple[type[APIError], str | None]:
+    """Return the class of the exception, and the advice if it is not that of the class."""
+    status = response.status
+    if request.client_secret is not None and status in (400, 401, 403):
+        return AuthenticationError, _CREDENTIALS_ADVICE
+    if status in (408, 421, 425):
+        return APIError, "Try again later."
+    if 300 <= status <= 399:
         # Masked before it is cut: a part of the secret at the cut would remain.
         location = mask(response.headers.get("Location", "nowhere"), response.secret)
         target = single_line(location.partition("?")[0])  # the query may be a signature
-        return (
+        return APIError, (
             f"It redirects {response.url} to {target}. The client never follows a redirect, since "
             f"it would send the token there: set base_url to the address of the service."
         )
-    return None
+    if status == 404 and request.job_id is None:
+        return APIError, None
+    return API_ERROR_CLASSES.get(status, APIError), None
 
 
-def _error_objects(response: Response, request: Request) -> list[dict[str, Any]]:
-    """Return the error objects of ``{"errors": [...]}``, or the one that is not in a list."""
-    if request.client_secret is not None:  # the body may echo the client secret
-        return []
-    try:
-        document = load_json(response, request)
-    except ValueError:
-        return []
-    if not isinstance(document, dict):
-        return []
+def _is_service_error(document: dict[str, Any]) -> bool:
+    errors = document.get("errors")
+    return bool(isinstance(errors, list) and errors) or {"title", "status"} <= document.keys()
+
+
+def _error_objects(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the objects of ``{"errors": [...]}``, or the one that is not in a list."""
     found = document.get("errors")
     if found is None and "title" in document:
         found = document
-    if isinstance(found, dict):
-        found = [found]
-    if not isinstance(found, list):
-        return []
-    return [error for error in found if isinstance(error, dict) and _is_shallow(error)]
+    objects = found if isinstance(found, list) else [found]
+    return [error for error in objects if isinstance(error, dict) and _is_shallow(error)]
 
 
 def _is_shallow(value: object, depth: int = _MAX_ERROR_DEPTH) -> bool:

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import attrs
 import cattrs
 
-from ..errors import APIError, InvalidResponseError, describe, single_line
+from ..errors import MoltinJobsError, describe, single_line
 from ..models import Job
-from ..settings import Secret, is_job_id, is_token
-from .content import load_json
-from .failures import api_error, credentials_error, invalid_response, mark_uncertain
-from .messages import Request, Response
+from ..settings import MAX_SECONDS, Secret, is_job_id, is_token
+from .content import as_object, load_json
+from .endpoints import Request, Response
+from .failures import api_error, invalid_response, mark_uncertain
 
 T = TypeVar("T")
 
-_MAX_TOKEN_LIFETIME = 1e9
-"""In seconds. A larger one could not be added to a clock."""
 _NEVER = "0001-"
 """Start of Go's zero time, which the service sends for a job that was never updated."""
-_CREDENTIALS_REJECTED = (400, 401, 403)
 
 
 @attrs.define
@@ -34,73 +33,44 @@ class JobList:
     problems: list[str]
 
 
-def parse_job(response: Response, request: Request) -> Job:
-    """Return the job that was requested.
+def _parser(read: Callable[[Any, Request], T]) -> Callable[[Response, Request], T]:
+    """Make a parser of responses from ``read``, which reads the JSON document of a success.
 
-    Raises:
-        APIError: the status is not 2xx.
-        InvalidResponseError: the response cannot be read as this job.
+    The parser raises an `InvalidResponseError` where ``read`` raises a `ValueError`, and an
+    `APIError` for a status other than 2xx. If the request was a creation that may have taken
+    effect, the exception states that.
     """
-    return _parse(response, request, _requested_job)
+
+    @functools.wraps(read)
+    def parse(response: Response, request: Request) -> T:
+        failure: MoltinJobsError
+        if 200 <= response.status <= 299:
+            try:
+                return read(load_json(response, request), request)
+            except ValueError as error:
+                failure = invalid_response(response, request, error)
+        else:
+            failure = api_error(response, request)
+        if failure.retryable and response.status != 429 and not request.is_idempotent:
+            mark_uncertain(failure)
+        # Not above: the frames of the ValueError hold the body, which may contain a secret.
+        raise failure
+
+    return parse
 
 
-def parse_created_job(response: Response, request: Request) -> Job:
-    """Return the job that was created: ``data``, or the only item of it.
-
-    Raises what `parse_job` raises. The message states if the job may have been created
-    nevertheless.
-    """
-    try:
-        return _parse(response, request, _created_job)
-    except InvalidResponseError as error:
-        raise mark_uncertain(error)  # noqa: B904 (it is the same exception)
-    except APIError as error:
-        raise mark_uncertain(error) if error.retryable and error.status != 429 else error  # noqa: B904
-
-
-def parse_job_list(response: Response, request: Request) -> JobList:
-    """Return all jobs that can be read. Raises what `parse_job` raises."""
-    return _parse(response, request, _job_list)
-
-
-def parse_file_url(response: Response, request: Request) -> str:
-    """Return the address of a file: ``href``, in ``data`` or not. Raises as `parse_job`."""
-    return _parse(response, request, _file_url)
-
-
-def parse_token(response: Response, request: Request) -> tuple[Secret, float | None]:
-    """Return the new token and its lifetime in seconds, if that is known.
-
-    Raises:
-        AuthenticationError: the credentials were rejected.
-        APIError: any other status that is not 2xx.
-        InvalidResponseError: the response cannot be read.
-    """
-    if response.status in _CREDENTIALS_REJECTED:
-        raise credentials_error(response, request)
-    return _parse(response, request, _token)
-
-
-def _parse(response: Response, request: Request, read: Callable[[Any, Request], T]) -> T:
-    """Apply ``read`` to the document. A `ValueError` becomes an `InvalidResponseError`."""
-    if not 200 <= response.status <= 299:
-        raise api_error(response, request)
-    try:
-        return read(load_json(response, request), request)
-    except ValueError as error:
-        failure = invalid_response(response, request, error)
-    # Not above: the frames of the ValueError hold the body, which may contain a secret.
-    raise failure
-
-
-def _requested_job(document: Any, request: Request) -> Job:
+@_parser
+def parse_job(document: Any, request: Request) -> Job:
+    """Return the job that was requested."""
     job = _structure(_data(document), Job)
     if job.id != request.job_id and job.id.lower() != str(request.job_id).lower():
         raise ValueError(f"it describes another job, {single_line(job.id)}")
     return job
 
 
-def _created_job(document: Any, _: Request) -> Job:
+@_parser
+def parse_created_job(document: Any, _: Request) -> Job:
+    """Return the job that was created: ``data``, or the only item of it."""
     data = _data(document)
     job = _structure(data[0] if isinstance(data, list) and len(data) == 1 else data, Job)
     # The id becomes part of the next request's path, so it must not contain '/' or a line break.
@@ -109,7 +79,9 @@ def _created_job(document: Any, _: Request) -> Job:
     return job
 
 
-def _job_list(document: Any, _: Request) -> JobList:
+@_parser
+def parse_job_list(document: Any, _: Request) -> JobList:
+    """Return all jobs that can be read."""
     data = _data(document)
     if not isinstance(data, list):
         raise ValueError("data is not a list")
@@ -122,48 +94,48 @@ def _job_list(document: Any, _: Request) -> JobList:
     return job_list
 
 
-def _file_url(document: Any, _: Request) -> str:
+@_parser
+def parse_file_url(document: Any, _: Request) -> str:
+    """Return the address of a file: ``href``, in ``data`` or not."""
     data = _data(document)
-    source = data if isinstance(data, dict) else document
-    href = source.get("href") if isinstance(source, dict) else None
-    if not isinstance(href, str) or not href:
+    href = _text(as_object(data if isinstance(data, dict) else document).get("href"))
+    if href is None:
         raise ValueError("it has no href: check that the job has ended")
     return href
 
 
-def _token(document: Any, _: Request) -> tuple[Secret, float | None]:
-    data = document if isinstance(document, dict) else {}
-    token, lifetime = data.get("access_token"), data.get("expires_in")
+@_parser
+def parse_token(document: Any, _: Request) -> tuple[Secret, float]:
+    """Return the new token and its lifetime in seconds, ``math.inf`` if that is unknown."""
+    token = as_object(document).get("access_token")
     if not is_token(token):
         raise ValueError("it has no usable access_token")
-    if isinstance(lifetime, bool) or not isinstance(lifetime, (int, float)):
-        return Secret(token), None
-    return Secret(token), float(lifetime) if 0 < lifetime < _MAX_TOKEN_LIFETIME else None
+    lifetime = document.get("expires_in")
+    is_number = isinstance(lifetime, (int, float)) and not isinstance(lifetime, bool)
+    is_known = is_number and 0 < lifetime < MAX_SECONDS
+    return Secret(token), float(lifetime) if is_known else math.inf
 
 
 def _data(document: object) -> Any:
-    return document.get("data") if isinstance(document, dict) else None
+    return as_object(document).get("data")
 
 
 def _structure_job(data: Any, _: type[Job]) -> Job:
-    get = data.get if isinstance(data, dict) else {}.get
-    job_id, status = _text(get("id")), _text(get("status"))
+    data = as_object(data)
+    job_id, status, error = _text(data.get("id")), _text(data.get("status")), data.get("error")
     if job_id is None or status is None:
         raise ValueError("it has no usable id or status")
-    error, links, link = get("error"), get("links"), get("link")
-    timestamps = get("timestamps")
-    if not isinstance(timestamps, dict):
-        timestamps = {}
+    timestamps = as_object(data.get("timestamps"))
     return Job(
         id=job_id,
-        type=_text(get("type")),
-        job_type=_text(get("job_type")),
+        type=_text(data.get("type")),
+        job_type=_text(data.get("job_type")),
         status=status,
         error=_error_text(error) if error else None,
         created_at=_timestamp(timestamps.get("created_at")),
         updated_at=_timestamp(timestamps.get("updated_at")),
-        self_url=_text(links.get("self")) if isinstance(links, dict) else None,
-        file_url=_text(link.get("href")) if isinstance(link, dict) else None,
+        self_url=_text(as_object(data.get("links")).get("self")),
+        file_url=_text(as_object(data.get("link")).get("href")),
     )
 
 
@@ -186,12 +158,11 @@ def _timestamp(value: Any) -> datetime.datetime | None:
         if value.startswith(_NEVER):
             return None
         moment = datetime.datetime.fromisoformat(value.upper())
-        if moment.tzinfo is not datetime.UTC:
-            zone = moment.tzinfo
-            moment = moment.replace(tzinfo=zone or datetime.UTC).astimezone(datetime.UTC)
+        if moment.tzinfo is datetime.UTC:
+            return moment
+        return moment.replace(tzinfo=moment.tzinfo or datetime.UTC).astimezone(datetime.UTC)
     except (AttributeError, ValueError, OverflowError):
         return None
-    return moment
 
 
 # By default, cattrs coerces: None becomes "None", and 123 becomes "123". One hook for the whole

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import string
+import urllib.parse
 
 from yarl import URL
 
@@ -15,7 +17,8 @@ def parse_base_url(text: object, name: str = "base_url") -> URL:
     Raises:
         ConfigurationError: a token must not be sent there. The message names the setting, ``name``.
     """
-    if not isinstance(text, str) or (url := _parse(text)) is None or not _is_base(url):
+    url = _parse_base_url(text) if isinstance(text, str) else None
+    if url is None:
         # Credentials in the URL must not get into the message.
         value = describe(text.rpartition("@")[2]) if isinstance(text, str) else type(text).__name__
         raise ConfigurationError(
@@ -29,26 +32,15 @@ def parse_base_url(text: object, name: str = "base_url") -> URL:
     return url
 
 
-def _parse(text: str) -> URL | None:
-    if any(character.isspace() or not character.isprintable() for character in text):
-        return None
+def _parse_base_url(text: str) -> URL | None:
     try:
         url = URL(text)
-        _check_host(url)
+        is_allowed = _is_allowed(url, loopback=True)
     except ValueError:
         return None
-    return url
-
-
-def _check_host(url: URL) -> None:
-    """Raise ``ValueError`` for a host with an empty or a too long label."""
-    # The resolver of aiohttp would raise a UnicodeError for it.
-    (url.host or "").encode("idna")
-
-
-def _is_base(url: URL) -> bool:
-    plain = url.user is None and url.password is None and not url.query_string and not url.fragment
-    return plain and _is_allowed(url, loopback=True)
+    has_more = url.user is not None or url.password is not None or url.query_string or url.fragment
+    is_clean = text.isprintable() and " " not in text
+    return url if is_allowed and is_clean and not has_more else None
 
 
 def check_file_url(
@@ -64,7 +56,6 @@ def check_file_url(
     reason = "its address is invalid"
     try:
         url = _exact_url(address)
-        _check_host(url)
         if _is_allowed(url, loopback=loopback):
             return url
         if url.scheme and url.host:
@@ -96,18 +87,19 @@ def join_host(host: str, port: int | None) -> str:
 
 def _exact_url(address: str) -> URL:
     # Only the characters that cannot be sent are quoted. URL() by itself would also decode some.
-    quoted = "".join(c if "!" <= c <= "~" else _quote(c) for c in address.strip())
-    return URL(quoted, encoded=True)
-
-
-def _quote(character: str) -> str:
-    return "".join(f"%{byte:02X}" for byte in character.encode())
+    return URL(urllib.parse.quote(address.strip(), safe=string.punctuation), encoded=True)
 
 
 def _is_allowed(url: URL, *, loopback: bool) -> bool:
+    """Return whether requests may go to ``url``.
+
+    Raises `ValueError` if a label of the host is empty or too long.
+    """
     host = url.host or ""
-    is_plain = url.scheme == "http" and loopback and _is_loopback(host)
-    return bool(host) and (url.scheme == "https" or is_plain)
+    host.encode("idna")  # the resolver of aiohttp would raise a bare UnicodeError
+    if url.scheme == "http":
+        return loopback and _is_loopback(host)
+    return url.scheme == "https" and host != ""
 
 
 def _is_loopback(host: str) -> bool:

@@ -13,9 +13,9 @@ from ..errors import describe
 
 _MAX_CHUNK = 1 << 20
 """Largest piece of decoded data: a small chunk of the body may decode to a gigabyte."""
-_GZIP_WINDOW = 31
-_DEFLATE_METHOD = 8
-_GZIP_NAMES = ("gzip", "x-gzip")
+_WITH_HEADER = zlib.MAX_WBITS + 32  # of gzip or zlib, which the header shows
+_WITHOUT_HEADER = -zlib.MAX_WBITS
+_ZLIB_METHOD = 8
 _IGNORED_NAMES = ("", "identity", "aws-chunked")  # S3 names the last one, but does not apply it
 
 
@@ -31,15 +31,8 @@ class Decoder:
     """
 
     def __init__(self, content_encoding: str) -> None:
-        self._streams: list[Inflate] = []
-        for name in content_encoding.lower().split(","):
-            coding = name.strip()
-            if coding in _GZIP_NAMES:
-                self._streams.insert(0, Inflate(gzip=True))
-            elif coding == "deflate":
-                self._streams.insert(0, Inflate(gzip=False))
-            elif coding not in _IGNORED_NAMES:
-                raise ValueError(f"the content encoding {describe(coding)} is not supported")
+        names = [name.strip() for name in content_encoding.lower().split(",")]
+        self._streams = [_Inflate(name) for name in reversed(names) if name not in _IGNORED_NAMES]
 
     @property
     def is_complete(self) -> bool:
@@ -54,28 +47,29 @@ class Decoder:
         return chunks
 
 
-class Inflate:
+class _Inflate:
     """Decoder of gzip, which may have several members, or of deflate.
 
     Some servers send deflate without the zlib header that the standard requires.
     """
 
-    def __init__(self, *, gzip: bool) -> None:
-        self._gzip = gzip
+    def __init__(self, coding: str) -> None:
+        if coding not in ("gzip", "x-gzip", "deflate"):
+            raise ValueError(f"the content encoding {describe(coding)} is not supported")
+        self._is_gzip = coding != "deflate"
         self._stream: zlib._Decompress | None = None
 
     @property
     def is_complete(self) -> bool:
-        """Whether the last stream has ended."""
         return self._stream is not None and self._stream.eof
 
     def decode(self, data: bytes) -> Iterator[bytes]:
-        """Decode the next chunk. Raises `ValueError` for data that is invalid."""
         chunk = b""
         # After a full chunk, the stream may have more output although all data is consumed.
         while data or (len(chunk) == _MAX_CHUNK and not self.is_complete):
-            if self._stream is None or (self._gzip and self._stream.eof):
-                self._stream = zlib.decompressobj(self._window(data))
+            if self._stream is None or (self._is_gzip and self._stream.eof):
+                has_header = self._is_gzip or data[0] & 0xF == _ZLIB_METHOD
+                self._stream = zlib.decompressobj(_WITH_HEADER if has_header else _WITHOUT_HEADER)
             elif self._stream.eof:
                 raise ValueError("there is data after its end")
             try:
@@ -85,9 +79,3 @@ class Inflate:
             data = self._stream.unconsumed_tail or self._stream.unused_data
             if chunk:
                 yield chunk
-
-    def _window(self, data: bytes) -> int:
-        if self._gzip:
-            return _GZIP_WINDOW
-        has_header = data[0] & 0xF == _DEFLATE_METHOD
-        return zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS

@@ -9,21 +9,20 @@ import aiohttp
 
 from .. import __version__
 from ..errors import ConfigurationError, describe
+from ..settings import require
 
 USER_AGENT = f"moltin-jobs/{__version__}"
-_RESERVED = frozenset(
-    {
-        "accept",
-        "authorization",
-        "connection",
-        "content-length",
-        "content-type",
-        "host",
-        "transfer-encoding",
-    }
-)
+_RESERVED = {
+    "accept",
+    "authorization",
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "transfer-encoding",
+}
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
-_FILE_HEADERS = frozenset({"accept", "accept-encoding", "connection", "user-agent"})
+_FILE_HEADERS = {"accept", "accept-encoding", "connection", "user-agent"}
 
 
 def request_headers(extra: Mapping[str, str]) -> dict[str, str]:
@@ -33,21 +32,17 @@ def request_headers(extra: Mapping[str, str]) -> dict[str, str]:
         ConfigurationError: a header is invalid, or must not be set by the user.
     """
     headers = {"Accept": "application/json", "User-Agent": USER_AGENT}
-    if not isinstance(extra, Mapping):
-        raise ConfigurationError(
-            f"headers must be a mapping of names to values, not {describe(extra)}"
-        )
+    require(isinstance(extra, Mapping), "headers", "a mapping of names to values", extra)
     for name, value in extra.items():
+        problem = None
         if not (isinstance(name, str) and isinstance(value, str) and value.isprintable()):
-            raise ConfigurationError(
-                f"headers: {describe(name)} and its value must be printable str"
-            )
-        if not _NAME.fullmatch(name):
-            raise ConfigurationError(f"headers: {describe(name)} is not a valid header name")
-        if name.lower() in _RESERVED:
-            raise ConfigurationError(
-                f"headers: {describe(name)} is set by the client and cannot be overridden"
-            )
+            problem = "and its value must be printable str"
+        elif not _NAME.fullmatch(name):
+            problem = "is not a valid header name"
+        elif name.lower() in _RESERVED:
+            problem = "is set by the client and cannot be overridden"
+        if problem is not None:
+            raise ConfigurationError(f"headers: {describe(name)} {problem}")
         if name.lower() == "user-agent":
             headers["User-Agent"] = f"{USER_AGENT} {value}"
         else:

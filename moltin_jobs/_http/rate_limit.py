@@ -6,16 +6,27 @@ import asyncio
 import collections
 import contextlib
 import inspect
+import logging
 import math
+import random
 from collections.abc import AsyncIterator
+from typing import Any
 
 from .._tasks.semaphore import Semaphore
-from ..errors import ConfigurationError, describe
-from ..settings import RateLimiter
-from .cooldown import MIN_SLEEP, RESTART_SECONDS, Cooldown
+from ..settings import MAX_RETRY_AFTER, RateLimiter, is_count, require
 
 _SLOT_SECONDS = 1.001
 """A second, and one millisecond because clocks round."""
+_RESTART_SECONDS = 1.0
+"""Seconds after a cooldown in which requests are sent one by one."""
+_RESTART_INTERVAL = 0.05
+"""Seconds between these requests."""
+_MAX_OWN_COOLDOWN = 30.0
+_MAX_DOUBLINGS = 5
+_MIN_SLEEP = 0.001
+"""A sleep may end early by less than the clock's resolution: without this, it would spin."""
+
+_log = logging.getLogger("moltin_jobs.http")
 
 
 class Throttle:
@@ -27,22 +38,14 @@ class Throttle:
     """
 
     def __init__(self, rate_limit: int | RateLimiter | None) -> None:
-        self._limiter: RateLimiter | None = None
-        self._never_used: float = math.inf
-        if isinstance(rate_limit, int) and not isinstance(rate_limit, bool) and rate_limit >= 1:
-            self._never_used = rate_limit
-        elif callable(getattr(rate_limit, "acquire", None)):
-            self._limiter = rate_limit  # type: ignore[assignment]  # checked in the line above
-        elif rate_limit is not None:
-            raise ConfigurationError(
-                f"rate_limit must be an int of at least 1, None, or an object with 'async def "
-                f"acquire()', not {describe(rate_limit)}"
-            )
-        self._is_counted = self._never_used < math.inf
+        self._limiter: Any = rate_limit if hasattr(rate_limit, "acquire") else None
+        self._free_slots = rate_limit if is_count(rate_limit) else math.inf
+        """Slots that no attempt has used so far."""
+        is_valid = rate_limit is None or is_count(rate_limit) or self._limiter is not None
+        expected = "an int of at least 1, None, or an object with 'async def acquire()'"
+        require(is_valid, "rate_limit", expected, rate_limit)
         self._reusable_at: collections.deque[float] = collections.deque()
         self._released = asyncio.Event()
-        pause = getattr(rate_limit, "pause", None)
-        self._pause = pause if inspect.iscoroutinefunction(pause) else None
         self._head_of_queue = Semaphore(1)
         self.cooldown = Cooldown()
         self.queued = 0
@@ -54,12 +57,12 @@ class Throttle:
         """Permit an attempt if it can be sent at once, and no other one is queued."""
         if self.queued or self._limiter is not None:
             return False
-        if now < self.cooldown.ends_at + RESTART_SECONDS:
+        if now < self.cooldown.ends_at + _RESTART_SECONDS:
             return False
         if self._reusable_at and self._reusable_at[0] <= now:
             self._reusable_at.popleft()
-        elif self._never_used:
-            self._never_used -= 1
+        elif self._free_slots:
+            self._free_slots -= 1
         else:
             return False
         self.held += 1
@@ -100,26 +103,85 @@ class Throttle:
     def release(self, now: float) -> None:
         """Free the slot of a response that has begun, or of an attempt that has failed."""
         self.held -= 1
-        if self._is_counted:
+        if self._free_slots < math.inf:
             if not self._reusable_at:
                 self._released.set()
             self._reusable_at.append(now + _SLOT_SECONDS)
 
     async def share_cooldown(self) -> None:
-        """Inform the `PausableRateLimiter` of the cooldown."""
+        """Inform a `PausableRateLimiter` of the cooldown."""
         seconds = self.cooldown.ends_at - asyncio.get_running_loop().time()
-        if self._pause is not None and seconds > 0:
-            await self._pause(seconds)
+        if seconds > 0 and callable(getattr(self._limiter, "pause", None)):
+            # It may be any callable: a partial, or a function that is decorated.
+            result = self._limiter.pause(seconds)
+            if inspect.isawaitable(result):
+                await result
 
     async def _wait_for_slot(self) -> None:
         loop = asyncio.get_running_loop()
-        while not self._never_used:
+        while not self._free_slots:
             if not self._reusable_at:
                 self._released.clear()
                 await self._released.wait()
             elif (seconds := self._reusable_at[0] - loop.time()) > 0:
-                await asyncio.sleep(max(seconds, MIN_SLEEP))
+                await asyncio.sleep(max(seconds, _MIN_SLEEP))
             else:
                 self._reusable_at.popleft()
                 return
-        self._never_used -= 1
+        self._free_slots -= 1
+
+
+class Cooldown:
+    """Period in which no request is sent.
+
+    It lasts 1, 2, 4, … 30 seconds, one step for each burst of 429s in a row. A longer
+    ``Retry-After`` replaces that. Up to a fifth is added. It never exceeds 120 seconds.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        """Number of cooldowns so far."""
+        self.ends_at = -math.inf
+        """Moment of the loop's clock."""
+        self._started_at = -math.inf
+        self._next_send_at = -math.inf
+        self.bursts = 0
+        """Bursts of 429s in a row."""
+
+    async def wait(self) -> None:
+        """Return when a request may be sent."""
+        loop = asyncio.get_running_loop()
+        while (seconds := self._next_send_at - loop.time()) > 0:  # noqa: ASYNC110 (it may move)
+            await asyncio.sleep(max(seconds, _MIN_SLEEP))
+
+    def space_requests(self, now: float) -> None:
+        """Space the requests that have waited for the end of the cooldown."""
+        if now < self.ends_at + _RESTART_SECONDS:
+            self._next_send_at = now + _RESTART_INTERVAL
+
+    def on_success(self, sent_at: float) -> None:
+        """Reset the count of consecutive bursts after a response other than 429."""
+        if sent_at > self._started_at:
+            self.bursts = 0
+
+    def start(self, sent_at: float, retry_after: float | None) -> None:
+        """Handle a 429 of a request that was sent at ``sent_at``."""
+        now = asyncio.get_running_loop().time()
+        if sent_at <= self._started_at:  # it belongs to the burst that started the cooldown
+            length = min(retry_after or 0.0, MAX_RETRY_AFTER)
+        else:
+            self.bursts += 1
+            self._started_at = now
+            self.count += 1
+            length = cooldown_seconds(self.bursts, retry_after)
+            message = "rate limit exceeded (429), no request is sent for %.1f s"
+            _log.warning(message, length, extra={"retry_in": length})
+        self.ends_at = max(self.ends_at, now + length)
+        self._next_send_at = max(self._next_send_at, self.ends_at)
+
+
+def cooldown_seconds(bursts: int, retry_after: float | None) -> float:
+    """Return the length of the cooldown after ``bursts`` consecutive bursts (at least 1)."""
+    own = min(2.0 ** min(bursts - 1, _MAX_DOUBLINGS), _MAX_OWN_COOLDOWN)
+    seconds = max(own, retry_after or 0.0)
+    return min(seconds + random.uniform(0, seconds / 5), MAX_RETRY_AFTER)  # noqa: S311 (jitter)

@@ -18,8 +18,8 @@ import aiohttp
 import attrs
 
 from .._api import endpoints
+from .._api.endpoints import Request, Response
 from .._api.failures import mark_uncertain, parse_retry_after
-from .._api.messages import Request, Response
 from .._api.parsing import parse_token
 from .._tasks.operations import Operation, Operations
 from .._tasks.semaphore import Semaphore
@@ -376,7 +376,7 @@ class Transport:
         }
         return Response(status, body, received_at, secret, headers, str(response.url), time.time())
 
-    async def _request_token(self) -> tuple[Secret, float | None]:
+    async def _request_token(self) -> tuple[Secret, float]:
         assert self._credentials is not None, "only used with credentials"  # noqa: S101
         request = endpoints.request_token(
             self._credentials.client_id, self._credentials.client_secret

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 
 from moltin_jobs._api import endpoints
-from moltin_jobs._api.messages import Response
+from moltin_jobs._api.endpoints import Response
 from moltin_jobs._api.parsing import parse_job
 from moltin_jobs.models import Job
 from moltin_jobs.settings import Secret

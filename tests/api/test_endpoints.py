@@ -4,7 +4,7 @@ import urllib.parse
 import pytest
 
 from moltin_jobs._api import endpoints
-from moltin_jobs._api.messages import Request
+from moltin_jobs._api.endpoints import Request
 from moltin_jobs.settings import Secret
 
 SECRET = Secret("5ecret &=+/ä")

@@ -6,15 +6,14 @@ from typing import Any
 
 import pytest
 
+from moltin_jobs._api.endpoints import Request
 from moltin_jobs._api.failures import (
     api_error,
-    credentials_error,
     invalid_response,
     mark_uncertain,
     no_file_error,
     parse_retry_after,
 )
-from moltin_jobs._api.messages import Request
 from moltin_jobs.errors import (
     APIError,
     AuthenticationError,
@@ -111,7 +110,7 @@ class TestClassOfAPIError:
         assert error.status == status
         assert error.retryable is retryable
         assert error.job_id == "a"
-        assert str(error).startswith(f"job a: the service responded with status {status}")
+        assert f"responded with status {status}" in str(error)
 
     @pytest.mark.parametrize("request_", [LIST_JOBS, CREATE_JOB, REQUEST_TOKEN], ids=str)
     def test_api_error_404_of_request_without_job_is_not_job_not_found(
@@ -160,6 +159,83 @@ class TestClassOfAPIError:
         assert error.request_id == "00000000-0000-0000-0000-000000000000"
 
 
+class TestGateway:
+    @pytest.mark.parametrize("status", [403, 404])
+    @pytest.mark.parametrize(
+        "body",
+        [
+            pytest.param(b"", id="empty"),
+            pytest.param(b"<html><title>Forbidden</title></html>", id="html"),
+            pytest.param(b"Forbidden", id="text"),
+            pytest.param(b"null", id="null"),
+            pytest.param(b'[{"title": "x", "status": 404}]', id="list"),
+            pytest.param(b'{"message": "Forbidden"}', id="other-object"),
+            pytest.param(b'{"title": "x"}', id="without-status"),
+            pytest.param(b'{"status": 404}', id="without-title"),
+            pytest.param(b'{"errors": []}', id="empty-list"),
+            pytest.param(b'{"errors": {"title": "x"}}', id="object-for-list"),
+            pytest.param(b'{"errors": "x"}', id="string-for-list"),
+            pytest.param(BARE_404.ljust(1_048_577), id="too-large"),
+        ],
+    )
+    def test_api_error_of_403_or_404_in_another_form_is_from_gateway(
+        self, status: int, body: bytes
+    ) -> None:
+        error = make_api_error(body, status, {"X-Request-Id": "r"})
+        assert error.from_gateway is True
+        assert error.retryable is False
+        title = ": x" if error.errors and "title" in error.errors[0] else ""
+        assert str(error) == (
+            f"job a: a proxy or gateway, not the service, responded with status {status}{title} "
+            "(request id r). Try again later. If it happens again, check that base_url and all "
+            "proxies lead to the service."
+        )
+
+    @pytest.mark.parametrize("status", [403, 404])
+    @pytest.mark.parametrize(
+        "body",
+        [
+            pytest.param(BARE_404, id="bare"),
+            pytest.param(b'{"title": null, "status": null}', id="bare-nulls"),
+            pytest.param(b'{"errors": [], "title": "x", "status": 404}', id="bare-and-empty-list"),
+            pytest.param(b'{"errors": [{"title": "Forbidden"}]}', id="list"),
+            pytest.param(b'{"errors": [null]}', id="list-of-null"),
+        ],
+    )
+    def test_api_error_of_403_or_404_in_form_of_service_is_not_from_gateway(
+        self, status: int, body: bytes
+    ) -> None:
+        error = make_api_error(body, status)
+        assert error.from_gateway is False
+        assert str(error).startswith(f"job a: the service responded with status {status}")
+
+    @pytest.mark.parametrize("status", [302, 400, 401, 402, 405, 410, 429, 500, 503])
+    def test_api_error_of_other_status_is_not_from_gateway(self, status: int) -> None:
+        error = make_api_error(b"<html>", status)
+        assert error.from_gateway is False
+        assert str(error).startswith(f"job a: the service responded with status {status}. ")
+
+    @pytest.mark.parametrize(
+        ("status", "cls"), [(403, AuthenticationError), (404, APIError)], ids=str
+    )
+    def test_api_error_of_token_request_may_be_from_gateway(
+        self, status: int, cls: type[APIError]
+    ) -> None:
+        error = make_api_error(b"<html>", status, request=REQUEST_TOKEN)
+        assert type(error) is cls
+        assert error.from_gateway is True
+        assert "a proxy or gateway, not the service," in str(error)
+        assert not make_api_error(LISTED_500, status, request=REQUEST_TOKEN).from_gateway
+
+    def test_no_file_error_of_gateway_does_not_state_that_file_is_missing(self) -> None:
+        job = Job(id="a", status="success")
+        error = no_file_error(make_response(b"<html>", 404), GET_FILE, job)
+        assert error.from_gateway is True
+        assert isinstance(error, JobNotFoundError)
+        assert error.job is None
+        assert "has no file" not in str(error)
+
+
 class TestAdvice:
     @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308, 399])
     def test_api_error_of_redirect_names_source_and_target(self, status: int) -> None:
@@ -191,7 +267,7 @@ class TestAdvice:
         ("status", "advice"),
         [
             (400, "The service rejects this request: change it before you send it again."),
-            (408, "The service gave up waiting for the request: try again."),
+            (408, "Try again later."),
             (421, "Try again later."),
             (425, "Try again later."),
         ],
@@ -474,11 +550,11 @@ class TestSecretsInAPIError:
         assert "5ecret" not in str(error)
 
 
-class TestCredentialsError:
+class TestRejectedCredentials:
     @pytest.mark.parametrize("status", [400, 401, 403])
-    def test_credentials_error_names_what_to_check(self, status: int) -> None:
+    def test_api_error_of_rejected_credentials_names_what_to_check(self, status: int) -> None:
         response = make_response(LISTED_500, status, {"X-Request-Id": "h"})
-        error = credentials_error(response, REQUEST_TOKEN)
+        error = api_error(response, REQUEST_TOKEN)
         assert type(error) is AuthenticationError
         assert error.status == status
         assert error.errors == ()
@@ -494,11 +570,11 @@ class TestCredentialsError:
         [({}, None), ({"X-Request-Id": ""}, None), ({"X-Request-Id": "5ecret-of-it"}, "***")],
         ids=["none", "empty", "repeats-the-secret"],
     )
-    def test_credentials_error_masks_request_id(
+    def test_api_error_of_rejected_credentials_masks_request_id(
         self, headers: dict[str, str], request_id: str | None
     ) -> None:
         response = make_response(b"", 401, headers, secret="5ecret-of-it")
-        assert credentials_error(response, REQUEST_TOKEN).request_id == request_id
+        assert api_error(response, REQUEST_TOKEN).request_id == request_id
 
 
 class TestNoFileError:
@@ -517,7 +593,7 @@ class TestNoFileError:
             ),
             pytest.param(
                 Job(id="a", status="success"),
-                "The job exists with status success, but its file is gone. Create a new job.",
+                "The job exists with status success, but has no file. Create a new job.",
                 id="succeeded",
             ),
             pytest.param(
@@ -553,8 +629,8 @@ class TestInvalidResponse:
         assert error.job_id == "a"
         assert error.retryable is True
         assert str(error) == (
-            "job a: invalid response with status 206: it is odd. Try again. If it happens again, "
-            "check that base_url and all proxies lead to the service."
+            "job a: invalid response with status 206: it is odd. Try again later. If it happens "
+            "again, check that base_url and all proxies lead to the service."
         )
 
     @pytest.mark.parametrize("size", [0, 100, 178, 190, 199, 200, 500])
@@ -582,7 +658,7 @@ def test_uncertain_error_is_not_retryable_and_states_that_job_may_exist(
 ) -> None:
     error, message = make(), str(make())
     assert error.retryable is True
-    assert mark_uncertain(error) is error
+    mark_uncertain(error)
     assert error.retryable is False
     assert str(error) == (
         f"{message} The job may have been created: check list_jobs() before you create it again."

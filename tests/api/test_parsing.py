@@ -1,5 +1,6 @@
 import datetime
 import json
+import math
 import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -8,7 +9,7 @@ import attrs
 import pytest
 
 from moltin_jobs._api import endpoints
-from moltin_jobs._api.messages import Request, Response
+from moltin_jobs._api.endpoints import Request, Response
 from moltin_jobs._api.parsing import (
     parse_created_job,
     parse_file_url,
@@ -49,7 +50,7 @@ from tests.api.responses import (
 )
 
 TRY_AGAIN = (
-    "Try again. If it happens again, check that base_url and all proxies lead to the service."
+    "Try again later. If it happens again, check that base_url and all proxies lead to the service."
 )
 NO_ID_OR_STATUS = "it has no usable id or status"
 MAY_EXIST = "The job may have been created: check list_jobs() before you create it again."
@@ -600,7 +601,7 @@ class TestToken:
             make_response(b'{"access_token": "t"}', status), REQUEST_TOKEN
         )
         assert token.value == "t"
-        assert lifetime is None
+        assert lifetime == math.inf
 
     @pytest.mark.parametrize(
         ("expires_in", "seconds"),
@@ -611,32 +612,30 @@ class TestToken:
             ("1e-9", 1e-9),
             ("999999999", 999999999.0),
             ("999999999.5", 999999999.5),
-            ("1000000000", None),
-            ("1e9", None),
-            ("1e400", None),
-            ("9" * 400, None),
-            ("9" * 5_000, None),
-            ("0", None),
-            ("0.0", None),
-            ("-1", None),
-            ("NaN", None),
-            ("true", None),
-            ("false", None),
-            ('"3600"', None),
-            ("null", None),
-            ("[3600]", None),
-            ("{}", None),
+            ("1000000000", math.inf),
+            ("1e9", math.inf),
+            ("1e400", math.inf),
+            ("9" * 400, math.inf),
+            ("9" * 5_000, math.inf),
+            ("0", math.inf),
+            ("0.0", math.inf),
+            ("-1", math.inf),
+            ("NaN", math.inf),
+            ("true", math.inf),
+            ("false", math.inf),
+            ('"3600"', math.inf),
+            ("null", math.inf),
+            ("[3600]", math.inf),
+            ("{}", math.inf),
         ],
         ids=lambda value: f"{str(value)[:12]}-of-{len(str(value))}",
     )
-    def test_parse_token_reads_lifetime_or_none(
-        self, expires_in: str, seconds: float | None
-    ) -> None:
+    def test_parse_token_reads_lifetime_or_inf(self, expires_in: str, seconds: float) -> None:
         body = f'{{"access_token": "t", "expires_in": {expires_in}}}'.encode()
         token, lifetime = parse_token(make_response(body), REQUEST_TOKEN)
         assert token.value == "t"
         assert lifetime == seconds
-        assert lifetime is None or type(lifetime) is float
+        assert type(lifetime) is float
 
     @pytest.mark.parametrize(
         ("body", "reason"),
@@ -696,7 +695,8 @@ class TestToken:
             "status": status,
             "errors": (),
             "request_id": "h",
-            "retry_after": None,
+            "retry_after": 3.0,
+            "from_gateway": False,
             "job_id": None,
             "retryable": False,
         }
@@ -730,6 +730,7 @@ class TestToken:
             "errors": (),
             "request_id": "h",
             "retry_after": 3.0,
+            "from_gateway": False,
             "job_id": None,
             "retryable": status in {408, 429, 500, 599},
         }

@@ -83,7 +83,7 @@ def test_wait_with_timeout_exits_with_3_and_names_the_option(store: Simulator) -
     assert result.exit_code == 3
     assert result.stdout.startswith("b\tsuccess")
     assert "error: job a did not end within 0.15 s (last status 'pending', " in result.stderr
-    assert result.stderr.endswith("wait again, or use a longer --timeout.\n")
+    assert result.stderr.endswith("Wait again, or use a longer --timeout.\n")
     assert progress_texts(result.stderr)[-1] == "timed out"
 
 

@@ -154,6 +154,12 @@ async def get_job_without_permission(simulator: Simulator, session: JobsSession)
     await session.get_job(JOB_ID)
 
 
+@produces("PermissionDeniedError from a gateway")
+async def get_job_behind_gateway_that_refuses(simulator: Simulator, session: JobsSession) -> None:
+    simulator.add_faults(Fault(403, {"Content-Type": "text/html"}, b"<h1>Forbidden</h1>"))
+    await session.get_job(JOB_ID)
+
+
 @produces("JobNotFoundError")
 async def get_job_that_does_not_exist(_simulator: Simulator, session: JobsSession) -> None:
     await session.get_job("nowhere")

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from moltin_jobs import ClientCredentials, JobsSession
-from moltin_jobs._http.cooldown import Cooldown
+from moltin_jobs._http.rate_limit import Cooldown
 from moltin_jobs.testing import Fault, Simulator
 
 pytestmark = pytest.mark.looptime

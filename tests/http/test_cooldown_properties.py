@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moltin_jobs._api.failures import parse_retry_after
-from moltin_jobs._http.cooldown import cooldown_seconds
+from moltin_jobs._http.rate_limit import cooldown_seconds
 
 
 @given(st.integers(1, 10**9), st.none() | st.floats(0, 1e9))

@@ -2,7 +2,9 @@
 
 import asyncio
 import bisect
+import functools
 import socket
+from typing import Any
 
 import aiohttp
 import aiohttp.abc
@@ -225,16 +227,32 @@ class TestCooldown:
         await throttle.share_cooldown()
         assert len(pauses) == 1
 
-    async def test_limiter_whose_pause_is_not_async_is_not_paused(self) -> None:
-        class Playlist:
-            async def acquire(self) -> None: ...
+    @pytest.mark.parametrize("kind", ["partial", "object", "not async"])
+    async def test_limiter_whose_pause_is_any_callable_is_paused(self, kind: str) -> None:
+        pauses: list[float] = []
 
-            def pause(self) -> None:
-                raise AssertionError
+        class Pause:
+            async def __call__(self, seconds: float) -> None:
+                await asyncio.sleep(0)
+                pauses.append(seconds)
 
-        throttle = Throttle(Playlist())
+        limiter: Any = SlowLimiter()
+        limiter.pause = {
+            "partial": functools.partial(Pause.__call__, Pause()),
+            "object": Pause(),
+            "not async": pauses.append,
+        }[kind]
+        throttle = Throttle(limiter)
+        throttle.cooldown.start(await throttle.acquire(), 7)
+        await throttle.share_cooldown()
+        (seconds,) = pauses
+        assert 7 <= seconds <= 8.4
+
+    async def test_limiter_without_a_pause_is_not_paused(self) -> None:
+        throttle = Throttle(SlowLimiter())
         throttle.cooldown.start(await throttle.acquire(), None)
         await throttle.share_cooldown()
+        assert now() == pytest.approx(0.1)
 
     @pytest.mark.parametrize("rate_limit", [None, 1])
     async def test_cooldown_without_limiter_is_shared_with_none(

@@ -296,6 +296,7 @@ def handle_error(error: MoltinJobsError) -> None:
             assert_type(error.errors, tuple[dict[str, Any], ...])
             assert_type(error.request_id, str | None)
             assert_type(error.retry_after, float | None)
+            assert_type(error.from_gateway, bool)
         case TransportError() | SessionClosedError():
             use(error)
         case _:
