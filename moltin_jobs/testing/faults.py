@@ -1,11 +1,10 @@
 """Faults of the simulator, which replace its regular responses."""
 
 import asyncio
-import collections
 import http
-import random
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 import attrs
@@ -14,11 +13,13 @@ from aiohttp import web
 TOKEN_PATH = "/oauth/access_token"  # noqa: S105 (a path)
 API_PATH = re.compile(rf"{TOKEN_PATH}|/v2/jobs(/[^/]+(/file)?)?")
 STATUSES = frozenset(int(status) for status in http.HTTPStatus)
-FAULT_NAMES = ("reset", "lost", "hang", "truncate", "garbage", "html")
 BROKEN_RESPONSES = {
+    "reset": b"",
+    "lost": b"",
     "truncate": b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"data": {"id": "',
     "garbage": b"\x00\x01 no HTTP at all\r\n\r\n",
 }
+FAULT_NAMES = (*BROKEN_RESPONSES, "hang", "html")
 
 
 @attrs.frozen
@@ -43,22 +44,19 @@ A status is sent with the documented error body. The names are:
 - ``"html"``: the response is the HTML page of a proxy, with status 200.
 """
 
+HTML_PAGE = Fault(200, {"Content-Type": "text/html"}, b"<html>Please wait.</html>")
 CHAOS_FAULTS: tuple[AnyFault, ...] = ("reset", "truncate", "garbage", "html", 500, 503, 429)
 
 
 class FaultQueue:
     """Pending faults, keyed by path, job id, or ``None`` for all job requests."""
 
-    def __init__(self, rng: random.Random, chaos: float) -> None:
-        if not 0 <= chaos <= 1:
-            raise ValueError(f"chaos must be between 0 and 1, not {chaos!r}")
-        self._random = rng
-        self._chaos = chaos
-        self._queues: dict[str | None, collections.deque[AnyFault]] = {}
-        self._repeated: dict[str | None, AnyFault] = {}
+    def __init__(self) -> None:
+        # A request takes the next fault of the first iterator that is not exhausted.
+        self._pending: dict[str | None, list[Iterator[AnyFault]]] = {}
 
     def add(
-        self, faults: tuple[AnyFault, ...], job_id: str | None, path: str | None, *, repeat: bool
+        self, faults: tuple[AnyFault, ...], job_id: str | None, path: str | None, repeat: bool
     ) -> None:
         """Add faults after those that are due for the same requests."""
         for fault in faults:
@@ -70,39 +68,32 @@ class FaultQueue:
             raise ValueError("job_id and path cannot be combined")
         if path is not None and not API_PATH.fullmatch(path):
             raise ValueError(f"path must be a path of the API like '/v2/jobs', not {path!r}")
-        key = job_id if path is None else path
-        self._queues.setdefault(key, collections.deque()).extend(faults)
-        if repeat and faults:
-            self._repeated[key] = faults[-1]
+        repeated = itertools.repeat(faults[-1]) if repeat and faults else ()
+        pending = self._pending.setdefault(job_id if path is None else path, [])
+        pending.append(itertools.chain(faults, repeated))
 
     def clear(self) -> None:
-        """Remove all faults except the random ones."""
-        self._queues.clear()
-        self._repeated.clear()
+        """Remove all faults."""
+        self._pending.clear()
 
-    def take(self, request: web.Request) -> AnyFault | None:
+    def take(self, path: str, job_id: str | None) -> AnyFault | None:
         """Return the fault for a request, or ``None``."""
-        is_token_request = request.path == TOKEN_PATH
-        keys = (request.path, request.match_info.get("job_id"), None)
-        for key in keys[:1] if is_token_request else keys:
-            if queue := self._queues.get(key):
-                return queue.popleft()
-            if key in self._repeated:
-                return self._repeated[key]
-        if is_token_request or self._random.random() >= self._chaos:
-            return None
-        return self._random.choice(CHAOS_FAULTS)
+        for key in (path,) if path == TOKEN_PATH else (path, job_id, None):
+            for fault in itertools.chain.from_iterable(self._pending.get(key, ())):
+                return fault
+        return None
 
 
-async def break_connection(request: web.Request, fault: str) -> web.Response:
-    """Hang, or close the connection of a request as the fault describes."""
+async def send_fault(request: web.Request, fault: str | Fault) -> web.Response:
+    """Respond to a request with a fault that is not just a status."""
+    if fault == "html":
+        fault = HTML_PAGE
+    if isinstance(fault, Fault):
+        return web.Response(status=fault.status, headers=fault.headers, body=fault.body)
     if fault == "hang":
         await asyncio.Event().wait()
     # Not isinstance(): the transports of uvloop are not instances of asyncio.Transport.
     transport = cast("asyncio.Transport", request.transport)
-    if fault in BROKEN_RESPONSES:
-        transport.write(BROKEN_RESPONSES[fault])
-        transport.close()
-    else:
-        transport.abort()
+    transport.write(BROKEN_RESPONSES[fault])
+    transport.close()
     return web.Response()  # aiohttp requires one. It is not sent: the connection is closed.

@@ -3,28 +3,31 @@
 It imports neither the client nor pytest. All of its times are on the event loop's clock.
 """
 
+import asyncio
 import contextlib
-import random
+import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Literal, ParamSpec, Self, TypeVar
+from typing import ParamSpec, Self, TypeVar
 
+import attrs
 from aiohttp import web
 
-from .access import RateWindow, TokenIssuer
 from .api import JobsApi, RecordedRequest
-from .documents import Documents
-from .faults import AnyFault, Fault, FaultQueue
-from .jobs import JobScript, JobTable, check_seconds
-from .thread import HomeLoop, open_in_thread
+from .faults import AnyFault, Fault
+from .jobs import SimulatedJob, loop_time
+from .thread import open_in_thread
 
 __all__ = ["AnyFault", "Fault", "RecordedRequest", "Simulator"]
 
 P = ParamSpec("P")
+T = TypeVar("T")
 S = TypeVar("S", bound="Simulator")
 
 
-class Simulator:
+@attrs.define(slots=False, eq=False, repr=False)
+class Simulator(JobsApi):
     """A simulated Jobs API, open inside ``async with`` or `Simulator.in_thread`.
 
     Its methods may be called from any thread. Files are served from another port, which refuses
@@ -46,56 +49,22 @@ class Simulator:
         creation_seconds: duration of a job that a request creates. The default is 1 to 60.
     """
 
-    def __init__(
-        self,
-        port: int = 0,
-        *,
-        token: str = "simulator-token",  # noqa: S107 (it protects nothing)
-        client_id: str = "simulator-client",
-        client_secret: str = "simulator-secret",  # noqa: S107 (it protects nothing)
-        dialect: Literal["current", "older"] = "current",
-        not_found: Literal["bare", "list"] = "bare",
-        rate_limit: int | None = 25,
-        token_lifetime: float = 3600.0,
-        latency: float = 0.0,
-        chaos: float = 0.0,
-        seed: int = 0,
-        creation_seconds: float | None = None,
-    ) -> None:
-        check_seconds("latency", latency)
-        rng = random.Random(seed)  # noqa: S311 (repeatable, not secret)
-        self._api = JobsApi(
-            JobTable(rng, creation_seconds),
-            FaultQueue(rng, chaos),
-            TokenIssuer(rng, token, client_id, client_secret, token_lifetime),
-            RateWindow(rate_limit),
-            Documents(rng, dialect, not_found),
-            latency,
-        )
-        self._port = port
-        self._home = HomeLoop()
-        self.token = token
-        self.client_id = client_id
-        self.client_secret = client_secret
-        self.url = ""
-        """Base URL of the API, once the simulator is open."""
-        self.files_url = ""
-        """Base URL of the files, once the simulator is open."""
-        self.requests: list[RecordedRequest] = self._api.requests
-        """Requests in the order of arrival, except those for files."""
+    port: int = 0
+    _thread_id: int | None = attrs.field(default=None, init=False)
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
-            self.url = await _serve(stack, self._api.make_application(), self._port)
-            files_host = await _serve(stack, self._api.make_file_application(), 0)
+            self.url = await _serve(stack, self._make_application(), self.port)
+            files_host = await _serve(stack, self._make_file_application(), 0)
             self.files_url = f"{files_host}/files"
-            self._api.documents.start(self.url, self.files_url)
-            self._home.attach()
-            stack.callback(self._home.detach)
+            self._epoch = time.time() - loop_time()
+            self._loop = asyncio.get_running_loop()
+            self._thread_id = threading.get_ident()
             self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._thread_id = None
         await self._stack.aclose()
 
     @classmethod
@@ -141,12 +110,12 @@ class Simulator:
             job_type: type of the job.
             file: exported file. The default is a CSV of 200 orders.
         """
-        script = JobScript(statuses, duration, error, file)
-        return self._home.call(self._api.jobs.add, script, job_id, job_type).id
+        job = SimulatedJob(statuses, duration, error, file, job_id, job_type)
+        return self._call(self._jobs.add, job)
 
     def remove_job(self, job_id: str) -> None:
         """Remove a job, as the service does a week after the creation. Requests for it get 404."""
-        self._home.call(self._api.jobs.remove, job_id)
+        self._call(self._jobs.remove, job_id)
 
     def script_next_job(
         self,
@@ -160,9 +129,8 @@ class Simulator:
 
         Several calls script as many jobs, in the same order.
         """
-        self._home.call(
-            self._api.jobs.next_scripts.append, JobScript(statuses, duration, error, file)
-        )
+        job = SimulatedJob(statuses, duration, error, file)
+        self._call(self._scripted_jobs.append, job)
 
     def add_faults(
         self,
@@ -183,15 +151,25 @@ class Simulator:
             path: affect only requests with this path, ``"/v2/jobs"`` for lists and creations.
             repeat: repeat the last fault until `clear_faults` is called.
         """
-        self._home.call(self._api.faults.add, faults, job_id, path, repeat=repeat)
+        self._call(self._faults.add, faults, job_id, path, repeat)
 
     def clear_faults(self) -> None:
         """Remove the faults that no request has taken yet."""
-        self._home.call(self._api.faults.clear)
+        self._call(self._faults.clear)
 
     def revoke_tokens(self) -> None:
         """Make all tokens invalid that were issued so far. The fixed ``token`` stays valid."""
-        self._home.call(self._api.tokens.revoke_all)
+        self._call(self._token_expiry.clear)
+
+    def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a function in the thread of the event loop, where the handlers run."""
+        if self._thread_id in (None, threading.get_ident()):
+            return function(*args, **kwargs)
+
+        async def call() -> T:
+            return function(*args, **kwargs)
+
+        return asyncio.run_coroutine_threadsafe(call(), self._loop).result()
 
 
 async def _serve(stack: contextlib.AsyncExitStack, application: web.Application, port: int) -> str:

@@ -142,6 +142,15 @@ async def test_job_a_week_after_creation_is_gone() -> None:
         assert await client.get_status("b") == "success"
 
 
+async def test_job_with_infinite_duration_runs_until_it_is_gone() -> None:
+    async with open_simulator() as (simulator, client):
+        simulator.add_job("a", duration=float("inf"))
+        simulator.add_job("b", duration=1)
+        await asyncio.sleep(WEEK - 1)
+        assert await client.get_status("a") == "started"
+        assert await client.get_status("b") == "pending"
+
+
 async def test_remove_job_removes_it_from_lookups_lists_and_files() -> None:
     async with open_simulator() as (simulator, client):
         simulator.add_job("a", duration=0)
@@ -166,9 +175,8 @@ async def test_remove_job_of_unknown_id_raises() -> None:
         ({"statuses": []}, "statuses must be a non-empty list, not []"),
         ({"statuses": "success"}, "statuses must be a non-empty list, not 'success'"),
         ({"statuses": ["success"], "duration": 1}, "statuses and duration cannot be combined"),
-        ({"duration": -1}, "duration must be a non-negative number of seconds, not -1"),
-        ({"duration": float("inf")}, "duration must be a non-negative number of seconds, not inf"),
-        ({"duration": float("nan")}, "duration must be a non-negative number of seconds, not nan"),
+        ({"duration": -1}, "'duration' must be >= 0: -1"),
+        ({"duration": float("nan")}, "'duration' must be >= 0: nan"),
         ({"job_id": "a"}, "job_id: there is already a job 'a'. Use a different id."),
     ],
 )
