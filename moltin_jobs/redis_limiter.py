@@ -4,10 +4,9 @@ A small Lua script reserves slots in Redis, evenly spaced, first come, first ser
 unavailable, each process keeps to its own share of the slots.
 """
 
-from __future__ import annotations
-
 import asyncio
 import collections
+import contextlib
 import logging
 import math
 from typing import Any, Self
@@ -16,11 +15,9 @@ from .errors import ConfigurationError, single_line
 from .settings import check_count, check_text
 
 try:
-    from redis.asyncio import Redis
+    import redis.asyncio
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
-    from redis.exceptions import ConnectionError as RedisConnectionError
-    from redis.exceptions import RedisError
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         f"RedisLimiter needs the package {error.name}: pip install 'moltin-jobs[redis]'",
@@ -43,36 +40,33 @@ RETRY_INTERVAL = 0.1
 """Time between a failed command and the next one."""
 
 # A hash holds the state of a store. All times are in microseconds of the clock of Redis.
+#
+# If that clock stepped back, the next slot is in the far future, so the store is reset. The
+# processes still use slots that they reserved before: none is reserved until all of them had time
+# to notice.
 RESERVE_SCRIPT = """
-local interval, count, pause = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local rate_limit = tonumber(ARGV[4])
+local interval, count, pause, rate_limit = unpack(ARGV)
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local store = redis.call('HMGET', KEYS[1],
-    'last_now', 'own_shares_until', 'paused_until', 'next_slot', 'rate_limit')
+local last_now, own_shares_until, paused_until, next_slot, last_rate_limit = unpack(redis.call(
+    'HMGET', KEYS[1], 'last_now', 'own_shares_until', 'paused_until', 'next_slot', 'rate_limit'))
 
-local own_shares_until = tonumber(store[2]) or now
-if now < (tonumber(store[1]) or now) - 1000000 then
-    -- The clock stepped back, so the next slot is in the far future. Reset the store. The processes
-    -- still use slots that they reserved before: reserve none until all had time to notice.
+if now < (last_now or now) - 1000000 then
     own_shares_until = now + 500000
-    redis.call('DEL', KEYS[1])
-    redis.call('HSET', KEYS[1], 'last_now', now, 'own_shares_until', own_shares_until)
-    redis.call('PEXPIRE', KEYS[1], 60000)
+    redis.call('HSET', KEYS[1], 'last_now', now, 'own_shares_until', own_shares_until,
+        'paused_until', now, 'next_slot', now)
 end
-if now < own_shares_until then
+if now < tonumber(own_shares_until or now) then
     return redis.error_reply('ERR its clock stepped back')
 end
 
-local paused_until = math.max(tonumber(store[3]) or now, now + pause)
-local slot = math.max(tonumber(store[4]) or now, paused_until)
-if count > 0 or pause > 0 then
-    local next_slot = slot + count * interval
-    redis.call('HSET', KEYS[1], 'last_now', now, 'paused_until', paused_until,
-        'next_slot', next_slot, 'rate_limit', rate_limit)
-    redis.call('PEXPIRE', KEYS[1], math.ceil((next_slot - now) / 1000) + 60000)
-end
-return {slot - now, paused_until - now, tonumber(store[5]) or rate_limit}
+paused_until = math.max(paused_until or now, now + pause)
+local slot = math.max(next_slot or now, paused_until)
+next_slot = slot + count * interval
+redis.call('HSET', KEYS[1], 'last_now', now, 'paused_until', paused_until,
+    'next_slot', next_slot, 'rate_limit', rate_limit)
+redis.call('PEXPIRE', KEYS[1], math.ceil((next_slot - now) / 1000) + 60000)
+return {slot - now, paused_until - now, tonumber(last_rate_limit or rate_limit)}
 """
 
 
@@ -106,21 +100,24 @@ class RedisLimiter:
         check_text("store", store)
         check_count("rate_limit", rate_limit)
         check_count("processes", processes)
+        self._redis = _create_client(url)
+        self._store = store
+        self._rate_limit = rate_limit
+        self._has_warned_of_rate_limit = False
         self._interval = SPACING / rate_limit
         self._own_interval = self._interval * processes
-        self._store = _Store(url, store, rate_limit, self._interval)
-        self._availability = _Availability(store, own_rate=1 / self._own_interval)
-        self._closed = False
-        self._wake_up = asyncio.Event()
+        self._closed = asyncio.Event()
         self._callers = asyncio.Lock()
-        self._consecutive_callers = 0
         # A reservation is the time of the event loop at which the slot begins.
         self._reservations: collections.deque[float] = collections.deque()
         self._last_reservation = -math.inf
-        self._last_used_at = -math.inf
+        self._consecutive_uses = 0
         self._command: asyncio.Task[None] | None = None
-        self._responded_at = -math.inf
-        self._round_trip = 0.0
+        # Time before the start of a slot at which the next command must be sent.
+        self._lead = LEAD_MARGIN
+        self._available = True
+        self._retry_at = -math.inf
+        self._own_share_until = -math.inf
 
     async def __aenter__(self) -> Self:
         return self
@@ -130,12 +127,11 @@ class RedisLimiter:
 
     async def close(self) -> None:
         """Close the connections to Redis. Callers that wait for a slot get a ``RuntimeError``."""
-        self._closed = True
-        self._wake_up.set()
+        self._closed.set()
         if self._command is not None:
             self._command.cancel()
             await asyncio.wait({self._command})
-        await self._store.close()
+        await self._redis.aclose(close_connection_pool=True)
 
     async def acquire(self) -> None:
         """Wait for a slot: permission to send one request to the store. First come, first served.
@@ -147,15 +143,17 @@ class RedisLimiter:
         """
         async with self._callers:
             now = _now()
-            is_consecutive = now - self._last_used_at <= max(self._interval, LEAD_MARGIN)
-            self._consecutive_callers = self._consecutive_callers + 1 if is_consecutive else 0
+            if now > self._last_reservation + max(self._interval, LEAD_MARGIN):
+                self._consecutive_uses = 0
             self._discard_reservations(before=now - MAX_DELAY)
+            self._check_open()
             while True:
-                self._check_open()
                 if not self._reservations:
                     await self._reserve()
-                elif await self._use(self._reservations[0]):
-                    return
+                elif await self._wait_for_slot(self._reservations[0]):
+                    break
+            self._reservations.popleft()
+            self._consecutive_uses += 1
 
     async def pause(self, seconds: float) -> None:
         """Keep all processes from sending for ``seconds``, unless a longer pause is in progress.
@@ -167,71 +165,52 @@ class RedisLimiter:
             RuntimeError: The limiter is closed.
         """
         self._check_open()
-        if self._availability.may_send():
+        if _now() >= self._retry_at:
             await self._send_command(count=0, pause=seconds)
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self._closed.is_set():
             raise RuntimeError("the RedisLimiter is closed: create a new one.")
 
-    async def _use(self, reservation: float) -> bool:
-        """Wait until a reserved slot begins. Return False if a pause cancelled the reservation."""
-        await self._sleep_until(reservation - self._lead())
-        self._reserve_ahead()
-        await self._sleep_until(reservation)
-        if not self._reservations or self._reservations[0] > reservation:
-            return False
-        self._reservations.popleft()
-        self._last_used_at = _now()
-        return True
+    async def _wait_for_slot(self, slot: float) -> bool:
+        """Wait until a reserved slot begins. Return False if a pause cancelled the reservation.
+
+        The next slots are reserved while the caller waits. The response also shows a pause.
+        """
+        is_far = _now() < slot - self._lead
+        await self._sleep_until(slot - self._lead)
+        missing = self._missing_slots()
+        if self._available and (missing or is_far):
+            self._start_command(missing)
+        await self._sleep_until(slot)
+        return bool(self._reservations) and self._reservations[0] <= slot
 
     async def _sleep_until(self, moment: float) -> None:
-        if moment <= _now():
-            return
-        self._wake_up.clear()
-        timer = asyncio.get_running_loop().call_at(moment, self._wake_up.set)
-        try:
-            await self._wake_up.wait()
-        finally:
-            timer.cancel()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._closed.wait(), moment - _now())
         self._check_open()
 
     async def _reserve(self) -> None:
         """Reserve a slot: in Redis, or in this process's own share while Redis is unavailable."""
-        if self._availability.may_send():
+        if _now() >= self._retry_at:
             command = self._start_command(max(1, self._missing_slots()))
-            if self._availability.available:
-                await self._wait_for_response(command)
-        if not self._availability.available and not self._reservations:
+            if self._available:
+                await asyncio.wait({command}, timeout=RESPONSE_TIMEOUT)
+                self._check_open()
+                if command.done():
+                    command.result()  # re-raises an unexpected exception
+                else:
+                    self._handle_failure(TimeoutError())
+        if not self._available:
             self._add_reservation(_now())
-
-    async def _wait_for_response(self, command: asyncio.Task[None]) -> None:
-        done, _ = await asyncio.wait({command}, timeout=RESPONSE_TIMEOUT)
-        self._check_open()
-        if done:
-            command.result()  # re-raises an unexpected exception
-        else:
-            self._handle_failure(TimeoutError())
-
-    def _reserve_ahead(self) -> None:
-        """Reserve the next slots while a caller waits for one. The response also shows a pause."""
-        missing = self._missing_slots()
-        is_pause_known = _now() - self._responded_at <= self._lead()
-        if self._availability.available and (missing or not is_pause_known):
-            self._start_command(missing)
 
     def _missing_slots(self) -> int:
         """Number of slots to reserve so that consecutive callers do not wait for responses."""
-        now = _now()
-        reserved_until = max(now, self._reservations[-1]) if self._reservations else now
-        missing = math.ceil((now + 2 * self._lead() - reserved_until) / self._interval)
+        reserved = max(0.0, self._last_reservation - _now())
+        missing = math.ceil((2 * self._lead - reserved) / self._interval)
         # A process that does not use what it reserves takes slots from the others. So it reserves
         # no more in advance than it has just used in a row.
-        return max(0, min(missing, self._consecutive_callers))
-
-    def _lead(self) -> float:
-        """Time before the start of a slot at which the next command must be sent."""
-        return self._round_trip + LEAD_MARGIN
+        return max(0, min(missing, self._consecutive_uses))
 
     def _start_command(self, count: int) -> asyncio.Task[None]:
         # The command runs in a task of its own, so that a cancelled caller does not cancel it.
@@ -240,29 +219,57 @@ class RedisLimiter:
         return self._command
 
     async def _send_command(self, count: int, pause: float = 0.0) -> None:
+        """Reserve ``count`` slots and pause the store for ``pause`` seconds, in one round trip."""
         sent_at = _now()
+        numbers = math.ceil(self._interval * 1e6), count, math.ceil(pause * 1e6), self._rate_limit
         try:
-            delay, pause_left = await self._store.reserve(count, pause)
-        except (RedisError, OSError) as error:
+            async with asyncio.timeout(COMMAND_TIMEOUT):
+                # EVALSHA would need three round trips after a restart of Redis.
+                delay, pause_left, rate_limit = await self._redis.eval(
+                    RESERVE_SCRIPT, 1, f"moltin-jobs:{self._store}", *numbers
+                )
+            now = _now()
+            if now - sent_at > RESPONSE_TIMEOUT:
+                raise TimeoutError  # late slots would overlap with the next reservation
+        except (redis.RedisError, OSError) as error:
             self._handle_failure(error)
             return
-        self._responded_at = now = _now()
-        self._round_trip = now - sent_at
+        self._lead = now - sent_at + LEAD_MARGIN
+        if not self._available:
+            self._available = True
+            self._retry_at = -math.inf
+            # The other processes need some time to notice.
+            self._own_share_until = now + COMMAND_TIMEOUT + RETRY_INTERVAL
+            _log.info("store %s: Redis is available again", self._store)
         if pause_left:
-            self._discard_reservations(before=now + pause_left)
-        if count:
-            self._availability.record_success()
+            self._discard_reservations(before=now + pause_left / 1e6)
         for number in range(count):
-            self._add_reservation(now + delay + number * self._interval)
+            self._add_reservation(now + delay / 1e6 + number * self._interval)
+        if rate_limit != self._rate_limit and not self._has_warned_of_rate_limit:
+            self._has_warned_of_rate_limit = True
+            _log.warning(
+                "store %s: rate_limit is %d here and %d in another limiter. Give all limiters of a "
+                "store the same rate_limit",
+                *(self._store, self._rate_limit, rate_limit),
+            )
 
     def _handle_failure(self, error: Exception) -> None:
-        if self._availability.available:
+        self._retry_at = _now() + RETRY_INTERVAL
+        if self._available:
+            self._available = False
+            self._own_share_until = math.inf
             # So far slots were shared: wait one own interval before using this process's share.
             self._last_reservation = max(self._last_reservation, _now())
-        self._availability.record_failure(error)
+            reason = single_line(str(error)) or f"no response within {RESPONSE_TIMEOUT} s"
+            _log.warning(
+                "store %s: Redis is unavailable, limiting this process to its own share of "
+                "%.1f requests a second: %s",
+                *(self._store, 1 / self._own_interval, reason),
+                extra={"error": type(error).__name__},
+            )
 
     def _add_reservation(self, moment: float) -> None:
-        if self._availability.is_limited_to_own_share():
+        if _now() < self._own_share_until:
             moment = max(moment, self._last_reservation + self._own_interval)
         self._reservations.append(moment)
         self._last_reservation = moment
@@ -272,90 +279,18 @@ class RedisLimiter:
             self._reservations.popleft()
 
 
-class _Store:
-    """State of a store in Redis."""
-
-    def __init__(self, url: str, name: str, rate_limit: int, interval: float) -> None:
-        # Redis, or a proxy in front of it, may close an idle connection. So retry once, at once.
-        retry = Retry(NoBackoff(), 1)
-        try:
-            self._redis = Redis.from_url(url, retry=retry, retry_on_error=[RedisConnectionError])
-            self._redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # does not connect
-        except (ValueError, AttributeError, TypeError):
-            # The message leaves the URL out, since it may contain a password.
-            raise ConfigurationError(
-                "url must be the address of a Redis, for example redis://HOST:6379"
-            ) from None
-        self._name = name
-        self._key = f"moltin-jobs:{name}"
-        self._rate_limit = rate_limit
-        self._interval = math.ceil(interval * 1e6)
-        self._has_warned = False
-
-    async def close(self) -> None:
-        await self._redis.aclose(close_connection_pool=True)
-
-    async def reserve(self, count: int, pause: float) -> tuple[float, float]:
-        """Reserve ``count`` slots, and pause the store for ``pause`` seconds, in one round trip.
-
-        Returns the time until the first of these slots, and the time until the pause ends.
-        """
-        sent_at = _now()
-        async with asyncio.timeout(COMMAND_TIMEOUT):
-            # EVALSHA would need three round trips after a restart of Redis.
-            arguments = self._interval, count, math.ceil(pause * 1e6), self._rate_limit
-            response: Any = self._redis.eval(RESERVE_SCRIPT, 1, self._key, *arguments)
-            delay, pause_left, rate_limit = await response
-        if _now() - sent_at > RESPONSE_TIMEOUT:
-            raise TimeoutError  # discard late slots: they would overlap with the next reservation
-        self._check_rate_limit(rate_limit)
-        return delay / 1e6, pause_left / 1e6
-
-    def _check_rate_limit(self, rate_limit: int) -> None:
-        if rate_limit != self._rate_limit and not self._has_warned:
-            self._has_warned = True
-            _log.warning(
-                "store %s: rate_limit is %d here and %d in another limiter. Give all limiters of a "
-                "store the same rate_limit",
-                *(self._name, self._rate_limit, rate_limit),
-            )
-
-
-class _Availability:
-    """Circuit breaker: whether Redis is available, and when to try again."""
-
-    def __init__(self, store: str, own_rate: float) -> None:
-        self.available = True
-        self._store = store
-        self._own_rate = own_rate
-        self._retry_at = -math.inf
-        self._recovered_at = -math.inf
-
-    def may_send(self) -> bool:
-        return _now() >= self._retry_at
-
-    def is_limited_to_own_share(self) -> bool:
-        # After Redis has become available, the other processes need some time to notice.
-        return not self.available or _now() < self._recovered_at + COMMAND_TIMEOUT + RETRY_INTERVAL
-
-    def record_failure(self, error: Exception) -> None:
-        self._retry_at = _now() + RETRY_INTERVAL
-        if self.available:
-            self.available = False
-            reason = single_line(str(error)) or f"no response within {RESPONSE_TIMEOUT} s"
-            _log.warning(
-                "store %s: Redis is unavailable, limiting this process to its own share of "
-                "%.1f requests a second: %s",
-                *(self._store, self._own_rate, reason),
-                extra={"error": type(error).__name__},
-            )
-
-    def record_success(self) -> None:
-        if not self.available:
-            self.available = True
-            self._retry_at = -math.inf
-            self._recovered_at = _now()
-            _log.info("store %s: Redis is available again", self._store)
+def _create_client(url: str) -> Any:
+    # Redis, or a proxy in front of it, may close an idle connection. So retry once, at once.
+    retry = Retry(NoBackoff(), 1)
+    try:
+        client = redis.asyncio.from_url(url, retry=retry, retry_on_error=[redis.ConnectionError])
+        client.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # does not connect
+    except (ValueError, AttributeError, TypeError):
+        # The message leaves the URL out, since it may contain a password.
+        raise ConfigurationError(
+            "url must be the address of a Redis, for example redis://HOST:6379"
+        ) from None
+    return client
 
 
 def _now() -> float:
