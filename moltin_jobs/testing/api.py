@@ -1,4 +1,4 @@
-"""HTTP interface of the simulator: its routes, and the checks that each request passes."""
+"""HTTP interface of the simulator: its options, its routes, and the checks of each request."""
 
 import asyncio
 import collections

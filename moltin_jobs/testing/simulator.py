@@ -105,7 +105,7 @@ class Simulator(JobsApi):
             job_id: id of the job. The default is a new UUID.
             statuses: status in each response that shows the job. The last one is repeated.
             duration: time in seconds that a job without ``statuses`` runs, after the jobs
-                before it in the queue. The default is 1 to 60.
+                before it in the queue, or infinity. The default is 1 to 60.
             error: reason why the job fails. Without ``statuses`` it fails at its end.
             job_type: type of the job.
             file: exported file. The default is a CSV of 200 orders.
