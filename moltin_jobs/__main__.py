@@ -1,5 +1,6 @@
 """Entry point of the command line."""
 
+import io
 import sys
 
 
@@ -7,13 +8,14 @@ def main() -> None:
     """Run the command line, or name the extra that has to be installed for it."""
     try:
         from .cli.commands import commands  # noqa: PLC0415 (its packages are an extra)
-        from .cli.streams import escape_unencodable  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise
         sys.stderr.write("error: the command line needs: pip install 'moltin-jobs[cli]'\n")
         sys.exit(2)
-    escape_unencodable()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Escape characters that it cannot encode, as stderr does, instead of failing.
+        sys.stdout.reconfigure(errors="backslashreplace")
     commands(prog_name="moltin-jobs")
 
 

@@ -8,14 +8,17 @@ from pathlib import Path
 import click
 
 from .. import __version__
+from .._api.failures import MAY_EXIST
+from .._http.partial_file import check_destination
+from ..errors import ConfigurationError, JobNotFoundError, JobTimeoutError
+from ..models import Job, JobState
+from ..session import JobsSession
 from . import demo as demos
 from . import options
-from .files import export_file, save_file
-from .options import CommandContext, session_command
-from .output import EXIT_CODES, Output, exit_code
-from .progress import outcome_of, wait_for_outcomes
+from .options import session_command
+from .output import EXIT_CODES, Outcome, Output, exit_code
+from .progress import Wait, outcome_of, save_file, wait_for_outcomes
 from .runner import run
-from .table import WaitProgress
 
 _HELP = f"""Look up, wait for and export with the jobs of Elastic Path Commerce.
 
@@ -35,45 +38,46 @@ def commands() -> None:
 @commands.command()
 @options.job_ids_argument
 @session_command
-async def get(context: CommandContext, job_ids: list[str]) -> int:
+async def get(session: JobsSession, output: Output, job_ids: list[str]) -> int:
     """Look up jobs once: id, status, and the error or the file.
 
     The output is in the order of the ids. "-" reads ids from stdin.
 
     Example: moltin-jobs get --json - < ids.txt
     """
-    async with context.session() as session:  # closing the session ends remaining lookups
-        lookups = [asyncio.ensure_future(outcome_of(session.get_job(job_id))) for job_id in job_ids]
-        return max(
-            [
-                context.output.print_outcome(job_id, await lookup)
-                for job_id, lookup in zip(job_ids, lookups, strict=True)
-            ]
-        )
+    # Closing the session ends those that remain after an exception.
+    lookups = [asyncio.ensure_future(outcome_of(session.get_job(job_id))) for job_id in job_ids]
+    return max(
+        [
+            output.print_outcome(job_id, await lookup)
+            for job_id, lookup in zip(job_ids, lookups, strict=True)
+        ]
+    )
 
 
 @commands.command()
 @options.job_ids_argument
 @options.timeout_option(help="Limit for each wait. Default: none.")
 @session_command
-async def wait(context: CommandContext, job_ids: list[str], timeout: float | None) -> int:
+async def wait(
+    session: JobsSession, output: Output, job_ids: list[str], timeout: float | None
+) -> int:
     """Wait until jobs have ended. Each is printed when it has.
 
     "-" reads ids from stdin.
 
     Example: moltin-jobs wait --timeout 600 - < ids.txt
     """
-    output = context.output
-    waits = [WaitProgress(job_id) for job_id in job_ids]
-    async with context.session() as session:
-        try:
-            outcomes = await wait_for_outcomes(
-                session, waits, output, output.print_outcome, timeout=timeout
-            )
-        except asyncio.CancelledError:
-            left = " ".join(wait.job_id for wait in waits if wait.outcome is None)
-            output.print_note(f"interrupted. Jobs that have not ended: {left}")
-            raise
+    waits = [Wait(job_id) for job_id in job_ids]
+
+    def list_unfinished() -> str:
+        unfinished = [wait.job_id for wait in waits if wait.outcome is None]
+        return f"Jobs that have not ended: {' '.join(unfinished)}"
+
+    output.advice_on_interrupt = list_unfinished
+    outcomes = await wait_for_outcomes(
+        session, waits, output, output.print_outcome, timeout=timeout
+    )
     return max(map(exit_code, outcomes))
 
 
@@ -81,27 +85,27 @@ async def wait(context: CommandContext, job_ids: list[str], timeout: float | Non
 @click.option("--type", "job_type", metavar="TYPE", default="order_export", show_default=True)
 @options.filter_option
 @session_command
-async def create(context: CommandContext, job_type: str, order_filter: str | None) -> int:
+async def create(
+    session: JobsSession, output: Output, job_type: str, order_filter: str | None
+) -> int:
     """Create a job, and print its id and status.
 
     Example: moltin-jobs create --filter 'gt(created_at,2018-09-01)'
     """
-    async with context.session() as session:
-        job = await session.create_job(job_type, filter=order_filter)
-    context.output.print_job(job.id, job)
+    job = await session.create_job(job_type, filter=order_filter)
+    output.print_outcome(job.id, job)
     return 0
 
 
 @commands.command("list")
 @session_command
-async def list_(context: CommandContext) -> int:
+async def list_(session: JobsSession, output: Output) -> int:
     """List all jobs of the store, each as `get` prints it.
 
     Example: moltin-jobs list --json
     """
-    async with context.session() as session:
-        for job in await session.list_jobs():
-            context.output.print_job(job.id, job)
+    for job in await session.list_jobs():
+        output.print_outcome(job.id, job)
     return 0
 
 
@@ -110,21 +114,19 @@ async def list_(context: CommandContext) -> int:
 @options.file_argument
 @options.timeout_option(help="Limit for the download. Default: none.")
 @session_command
-async def download(context: CommandContext, job_id: str, path: Path, timeout: float | None) -> int:
+async def download(
+    session: JobsSession, output: Output, job_id: str, path: Path, timeout: float | None
+) -> int:
     """Save the file of a job that has succeeded.
 
     FILE appears, or is replaced, when the download is complete.
 
     Example: moltin-jobs download ID orders.csv
     """
-    async with context.session() as session:
-        try:
-            error = await save_file(session, job_id, path, context.output, timeout)
-        except asyncio.CancelledError:
-            retry = context.command("download", job_id, str(path))
-            context.output.print_note(f"interrupted. Nothing was saved. To try again: {retry}")
-            raise
-    return 0 if error is None else context.output.print_outcome(job_id, error)
+    retry = output.command("download", job_id, str(path))
+    output.advice_on_interrupt = lambda: f"Nothing was saved. To try again: {retry}"
+    saving = save_file(session, job_id, path, output, timeout)
+    return output.print_outcome(job_id, await outcome_of(saving))
 
 
 @commands.command()
@@ -133,13 +135,45 @@ async def download(context: CommandContext, job_id: str, path: Path, timeout: fl
 @options.timeout_option(help="Limit for all of it. Default: none.")
 @session_command
 async def export(
-    context: CommandContext, path: Path, order_filter: str | None, timeout: float | None
+    session: JobsSession,
+    output: Output,
+    path: Path,
+    order_filter: str | None,
+    timeout: float | None,
 ) -> int:
     """Export orders: create a job, wait for it, and save its file.
 
     Example: moltin-jobs export --timeout 3600 orders.csv
     """
-    return await export_file(context, path, order_filter, timeout)
+    try:
+        await check_destination(path)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}. Nothing was sent.") from None
+    job_id = resume = ""
+    output.advice_on_interrupt = lambda: f"To continue: {resume}" if resume else MAY_EXIST
+    try:
+        async with asyncio.timeout(timeout):
+            job_id = (await session.create_job(filter=order_filter)).id
+            download_command = output.command("download", job_id, str(path))
+            resume = f"{output.command('wait', job_id)} && {download_command}"
+            outcome = await _wait_and_save(session, job_id, path, output)
+    except TimeoutError:
+        if not job_id:
+            raise JobTimeoutError(
+                None, timeout=timeout or 0.0, unfinished="was not created", advice=MAY_EXIST
+            ) from None
+        outcome = JobTimeoutError(job_id, timeout=timeout or 0.0, unfinished="was not exported")
+    code = output.print_outcome(job_id, outcome)
+    if not isinstance(outcome, Job | Path | JobNotFoundError):
+        output.print_note(f"to continue: {resume}")
+    return code
+
+
+async def _wait_and_save(session: JobsSession, job_id: str, path: Path, output: Output) -> Outcome:
+    (outcome,) = await wait_for_outcomes(session, [Wait(job_id)], output)
+    if isinstance(outcome, Job) and outcome.state is JobState.SUCCEEDED:
+        return await outcome_of(save_file(session, job_id, path, output))
+    return outcome
 
 
 @commands.command()

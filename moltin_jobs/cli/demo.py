@@ -6,10 +6,8 @@ from ..auth import ClientCredentials
 from ..session import JobsSession
 from ..settings import Polling
 from ..testing.simulator import Simulator
-from .output import Output
-from .progress import wait_for_outcomes
-from .streams import write_line
-from .table import WaitProgress, format_duration
+from .output import Output, write_line
+from .progress import Wait, format_duration, wait_for_outcomes
 
 DURATIONS = (0.7, 1.2, 0.9, 0.8, 1.3, 1.0, 0.9, 0.8, 1.1, 0.9, 1.0, 0.8)
 """Seconds that the jobs run, one after another."""
@@ -36,14 +34,14 @@ async def demo(output: Output) -> int:
         auth = ClientCredentials(simulator.client_id, simulator.client_secret)
         async with JobsSession(auth, base_url=simulator.url, polling=POLLING) as session:
             started_at = asyncio.get_running_loop().time()
-            waits = [WaitProgress(job_id) for job_id in _add_jobs(simulator)]
+            waits = [Wait(job_id) for job_id in _add_jobs(simulator)]
             await wait_for_outcomes(session, waits, output)
     write_line(f"\n{len(waits)} waits at the same time, {len(simulator.requests)} requests:\n")
     write_line("job              ended as  after   error")
     for wait in waits:
         after = format_duration(wait.changed_at - started_at)
         error = getattr(wait.outcome, "error", None) or ""
-        write_line(f"{wait.job_id}  {wait.status[0]:8}  {after:6}  {error}".rstrip())
+        write_line(f"{wait.job_id}  {wait.status.plain:8}  {after:6}  {error}".rstrip())
     return 0
 
 

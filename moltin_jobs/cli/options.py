@@ -4,45 +4,21 @@ import codecs
 import functools
 import logging
 import math
-import shlex
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-import attrs
 import click
 
-from .._http.addresses import parse_base_url
-from ..session import JobsSession
 from .output import Output
-from .runner import run
-
-
-@attrs.frozen
-class CommandContext:
-    """Output and base URL of one call of a command."""
-
-    output: Output
-    base_url: str | None
-
-    def session(self) -> JobsSession:
-        """Return a session, with the credentials of the environment."""
-        if not self.base_url:
-            return JobsSession.from_env()
-        parse_base_url(self.base_url, "--base-url")
-        return JobsSession.from_env(base_url=self.base_url)
-
-    def command(self, name: str, *arguments: str) -> str:
-        """Return a command line for a shell, with the same base URL."""
-        options = ["--base-url", self.base_url] if self.base_url else []
-        return shlex.join(["moltin-jobs", name, *options, *arguments])
+from .runner import open_session, run
 
 
 def session_command(command: Callable[..., Coroutine[Any, Any, int]]) -> Callable[..., None]:
     """Turn a coroutine function into a command with the common options.
 
-    The function gets a `CommandContext` and its own options, and returns the exit code.
+    The function gets an open session, the output and its own options, and returns the exit code.
     """
 
     @functools.wraps(command)
@@ -55,9 +31,14 @@ def session_command(command: Callable[..., Coroutine[Any, Any, int]]) -> Callabl
     ) -> None:
         if quiet and verbose:
             raise click.UsageError("--quiet and --verbose exclude each other")
-        output = Output(as_json, quiet, "--base-url" if base_url else "EPCC_API_BASE_URL")
+        output = Output(as_json, quiet, base_url)
         level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING
-        run(command(CommandContext(output, base_url), **arguments), output, level)
+
+        async def run_in_session() -> int:
+            async with open_session(base_url) as session:
+                return await command(session, output, **arguments)
+
+        run(run_in_session(), output, level)
 
     return run_command
 

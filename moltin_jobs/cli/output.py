@@ -1,10 +1,14 @@
-"""Results on stdout, errors and log records on stderr, and exit codes."""
+"""Results on stdout, everything else on stderr, and exit codes."""
 
+import contextlib
+import io
 import json
-import logging
+import os
+import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, TextIO, cast
 
 import attrs
 from rich.console import Console
@@ -14,10 +18,9 @@ from .. import errors
 from ..errors import MoltinJobsError, single_line
 from ..models import Job
 from .messages import reword
-from .streams import SafeStream, discard, write_line
 
-Outcome = Job | MoltinJobsError
-"""End of a lookup or a wait. A job that has failed is a `Job`."""
+Outcome = Job | Path | MoltinJobsError
+"""End of a lookup, a wait or a download. A job that has failed is a `Job`."""
 EXIT_CODES: dict[int, tuple[str, tuple[type[MoltinJobsError], ...]]] = {
     0: ("all succeeded", ()),
     1: ("a job failed", (errors.JobFailedError,)),
@@ -44,6 +47,55 @@ def exit_code(outcome: Outcome) -> int:
     )
 
 
+class SafeStream:
+    """Stream whose failures are ignored: a broken stderr must not lose results on stdout."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream or io.StringIO()  # there is none if it was closed before the start
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> None:
+        """Write to the stream, or to nothing once it has failed."""
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError:
+            _discard(self._stream)
+
+    def flush(self) -> None:
+        """Do nothing: each write is flushed."""
+
+
+def write_line(line: str) -> None:
+    """Write a line to stdout.
+
+    Raises:
+        BrokenPipeError: the reader of stdout has left.
+        ConfigurationError: stdout cannot be written to.
+    """
+    if sys.stdout is None:  # it was closed before the start
+        return
+    try:
+        # Not click.echo: it replaces an ASCII stdout, and with it our error handler.
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+    except OSError as error:
+        _discard(sys.stdout)
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise errors.ConfigurationError(f"standard output: {error.strerror}") from None
+
+
+def _discard(stream: TextIO) -> None:
+    """Let a broken stream write to the null device. Its flush at exit would fail again."""
+    with contextlib.suppress(OSError):  # not every stream has a descriptor
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+
+
 def _stderr_console() -> Console:
     stream = SafeStream(sys.stderr)
     # Without force_terminal, FORCE_COLOR would bring the live table into the log of a CI run.
@@ -56,13 +108,20 @@ class Output:
 
     as_json: bool = False
     is_quiet: bool = False
-    base_url_name: str = "EPCC_API_BASE_URL"
-    """Option or variable that set the base URL."""
+    base_url: str | None = None
+    """Value of the option."""
     console: Console = attrs.field(factory=_stderr_console)
     """On stderr."""
-    is_live: bool = attrs.field(default=False, init=False)
+    is_live: bool = False
     """Whether the console shows a live table, above which lines must be printed."""
+    advice_on_interrupt: Callable[[], str] | None = None
+    """Returns how to continue after an interruption."""
     _printed: set[str] = attrs.field(factory=set, init=False)
+
+    def command(self, name: str, *arguments: str) -> str:
+        """Return a command line for a shell, with the same base URL."""
+        options = ["--base-url", self.base_url] if self.base_url else []
+        return shlex.join(["moltin-jobs", name, *options, *arguments])
 
     @property
     def has_terminal(self) -> bool:
@@ -70,74 +129,47 @@ class Output:
         return self.console.is_terminal and not self.console.is_dumb_terminal and not self.is_quiet
 
     def print_outcome(self, job_id: str, outcome: Outcome) -> int:
-        """Print a job to stdout or an error to stderr, and return the exit code."""
+        """Print a job or a path to stdout or an error to stderr, and return the exit code."""
+        document: dict[str, object] = {"id": job_id}
+        line = ""
         if isinstance(outcome, Job):
-            self.print_job(job_id, outcome)
+            document = outcome.to_dict()
+            columns = (job_id, outcome.status, outcome.error or outcome.file_url)
+            line = "\t".join(single_line(text) for text in columns if text)
+        elif isinstance(outcome, Path):
+            document["saved_as"] = str(outcome)
+            line = f"{job_id}\t{outcome}"
         else:
-            if self.as_json:
-                message = reword(str(outcome), self.base_url_name)
-                document = {"id": job_id, "exception": type(outcome).__name__, "message": message}
-                self._print_result(json.dumps(document))
-            self.print_error(outcome, job_id)
+            document["exception"] = type(outcome).__name__
+            document["message"] = self._reword(str(outcome))
+            self.print_error(outcome)
+        if self.as_json:
+            line = json.dumps(document)
+        if line:
+            self._print_result(line)
         return exit_code(outcome)
 
-    def print_job(self, job_id: str, job: Job) -> None:
-        """Print a job to stdout."""
-        columns = (job_id, job.status, job.error or job.file_url)
-        line = "\t".join(single_line(text) for text in columns if text)
-        self._print_result(json.dumps(job.to_dict()) if self.as_json else line)
-
-    def print_saved(self, job_id: str, path: Path) -> None:
-        """Print the path of a downloaded file to stdout."""
-        document = json.dumps({"id": job_id, "saved_as": str(path)})
-        self._print_result(document if self.as_json else f"{job_id}\t{path}")
-
-    def print_error(self, error: MoltinJobsError, job_id: str = "") -> None:
+    def print_error(self, error: MoltinJobsError) -> None:
         """Print an error to stderr. One that is not about a single job is printed once."""
-        key = str(error)
-        if isinstance(error, errors.AuthenticationError):
-            key = key.replace(f"job {job_id}", "")  # each job gets the same response
+        # Each job gets the same response to rejected credentials.
+        key = "" if isinstance(error, errors.AuthenticationError) else str(error)
         if key not in self._printed:
             self._printed.add(key)
             self.print_note(f"error: {error}")
 
     def print_note(self, text: str) -> None:
         """Print a line to stderr, without control characters."""
-        lines = reword(text, self.base_url_name).split("\n")
-        self.console.print(Text("\n".join(map(_escape, lines))), soft_wrap=True)
+        text = "".join(
+            c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode()
+            for c in self._reword(text)
+        )
+        self.console.print(Text(text), soft_wrap=True)
+
+    def _reword(self, text: str) -> str:
+        return reword(text, "--base-url" if self.base_url else "EPCC_API_BASE_URL")
 
     def _print_result(self, line: str) -> None:
         if self.is_live and sys.stdout is not None and sys.stdout.isatty():
             self.console.print(Text(line), soft_wrap=True)
-            return
-        try:
+        else:
             write_line(line)
-        except BrokenPipeError:  # the reader has read enough
-            raise
-        except OSError as error:
-            discard(sys.stdout)
-            raise errors.ConfigurationError(f"standard output: {error.strerror}") from None
-
-
-class OutputHandler(logging.Handler):
-    """Print log records, above the live table if there is one.
-
-    Print one warning per error class, or all of them with --verbose.
-    """
-
-    def __init__(self, output: Output, level: int) -> None:
-        super().__init__(level)
-        self.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
-        self._output = output
-        self._printed: set[object] = set()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print one record."""
-        error = getattr(record, "error", None)
-        if error is None or self.level == logging.DEBUG or error not in self._printed:
-            self._printed.add(error)
-            self._output.print_note(self.format(record))
-
-
-def _escape(line: str) -> str:
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

@@ -1,63 +1,149 @@
-"""Waits for many jobs, whose progress is printed or shown in a table."""
+"""Waits and downloads that show their progress: live on a terminal, else as lines."""
 
 import asyncio
+import collections
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import datetime
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
 
+import attrs
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.live import Live
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
 
+from .._polling.watch import JobWatch
 from .._tasks.outcomes import gather_outcomes
-from ..errors import MoltinJobsError, single_line
-from ..models import Job
+from ..errors import ConfigurationError, JobFailedError, MoltinJobsError, single_line
+from ..models import Job, JobState
 from ..session import JobsSession
 from .messages import label
 from .output import Outcome, Output
-from .table import WaitProgress, WaitTable
 
-_REFRESHES_PER_SECOND = 8
-
-
-class ProgressLines:
-    """Lines that show what has changed, for a log."""
-
-    def __init__(self, output: Output) -> None:
-        self._output = output
-        self._started_at = asyncio.get_running_loop().time()
-        self._errors: dict[str, MoltinJobsError] = {}
-        self._texts: dict[str, str] = {}
-
-    def print_changes(self, wait: WaitProgress) -> None:
-        """Print what has changed since the last call for this wait, unless a table shows it."""
-        if self._output.is_quiet or self._output.is_live:
-            return
-        watch, job_id = wait.watch, wait.job_id
-        error = watch.last_error if watch else None
-        if error is not None and error is not self._errors.get(job_id):
-            self._errors[job_id] = error
-            self._print(job_id, f"{label(error)}, retrying")
-        if isinstance(wait.outcome, MoltinJobsError):
-            self._print(job_id, label(wait.outcome))
-        elif watch and watch.job and not watch.consecutive_failures:
-            self._print(job_id, single_line(watch.job.status))
-
-    def _print(self, job_id: str, text: str) -> None:
-        if self._texts.get(job_id) != text:
-            self._texts[job_id] = text
-            seconds = asyncio.get_running_loop().time() - self._started_at
-            self._output.print_note(f"{seconds:7.1f} s  {job_id}  {text}")
+REFRESH_SECONDS = 1 / 8
+_RATE_SECONDS = 5
+_RESERVED_LINES = 4
+"""Lines for the title, the header, the number of rows without room, and the cursor."""
+_STYLES = {JobState.SUCCEEDED: "green", JobState.FAILED: "red", JobState.CANCELLED: "yellow"}
 
 
-async def outcome_of(result: Awaitable[Job]) -> Outcome:
-    """Return the job, or the error."""
+@attrs.define(eq=False)
+class Wait:
+    """A wait for one job, and what is shown of it."""
+
+    job_id: str
+    watch: JobWatch | None = None
+    """``None`` until the wait has started, and for an invalid id."""
+    outcome: Outcome | None = None
+    status: Text = attrs.field(factory=lambda: Text("…", "dim"), init=False)
+    """Status of the job, or a label for the error of the last poll."""
+    changed_at: float = attrs.field(factory=lambda: asyncio.get_running_loop().time())
+    """Moment of the last change of the status."""
+
+    @property
+    def is_retrying(self) -> bool:
+        """Whether the last poll failed and will be retried."""
+        return self.outcome is None and bool(self.watch and self.watch.consecutive_failures)
+
+    def update(self, now: float) -> bool:
+        """Read the watch, and return whether the status has changed."""
+        job = self.watch.job if self.watch else None
+        error = self.watch.last_error if self.watch and self.is_retrying else self.outcome
+        status = self.status
+        if isinstance(error, MoltinJobsError):
+            status = Text(label(error), "yellow" if self.is_retrying else "red")
+        elif job is not None:
+            status = Text(single_line(job.status), _STYLES.get(job.state, ""))
+        if (status.plain, status.style) == (self.status.plain, self.status.style):
+            return False
+        self.status, self.changed_at = status, now
+        return True
+
+    def details(self, now: float) -> str:
+        """Return when an outage continues, or why the job has failed."""
+        if self.watch is None or isinstance(self.outcome, MoltinJobsError):
+            return ""
+        if not self.is_retrying:
+            return single_line(self.watch.job.error or "") if self.watch.job else ""
+        due = self.watch.next_poll_at
+        moment = "" if due is None else f" in {max(due - now, 0.0):.0f} s"
+        return f"x{self.watch.consecutive_failures}, retrying{moment}"
+
+
+class WaitTable:
+    """Table of waits that shows their state at the moment when it is rendered."""
+
+    def __init__(self, waits: Sequence[Wait], clock: Callable[[], float]) -> None:
+        self._waits = waits
+        self._clock = clock
+        self._started_at = clock()
+        self._samples: collections.deque[tuple[float, int]] = collections.deque()
+        self._requests_per_second = 0.0
+
+    def add_sample(self, requests: int) -> None:
+        """Update the rate of requests. ``requests`` counts all that were sent."""
+        now, samples = self._clock(), self._samples
+        samples.append((now, requests))
+        # Whole seconds: in any other span, bursts of one second would look like a higher rate.
+        span = min(max(int(now - self._started_at), 1), _RATE_SECONDS)
+        while samples[0][0] < now - span:
+            samples.popleft()
+        self._requests_per_second = (requests - samples[0][1]) / span
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
+        now, waits = self._clock(), self._waits
+        ended = sum(wait.outcome is not None for wait in waits)
+        retrying = sum(wait.is_retrying for wait in waits)
+        yield _line(
+            f"{ended} of {len(waits)} jobs ended, {format_duration(now - self._started_at)}, "
+            f"{self._requests_per_second:.1f} requests/s"
+            + (f", {retrying} retrying" if retrying else "")
+        )
+        room = max(console.height - _RESERVED_LINES, 1)
+        if len(waits) > room:  # those in progress come first
+            waits = sorted(waits, key=lambda wait: wait.outcome is not None)[:room]
+        table = Table(box=None, expand=True, pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column("job")  # the only column that may shrink
+        for name in ("status", "for", "polls"):
+            table.add_column(name, no_wrap=True)
+        table.add_column(ratio=1, no_wrap=True)  # gets the width that the others leave
+        for wait in waits:
+            duration = "" if wait.outcome else format_duration(now - wait.changed_at)
+            polls = str(wait.watch.polls if wait.watch else 0)
+            details = _line(wait.details(now), "dim")
+            table.add_row(_line(single_line(wait.job_id)), wait.status, duration, polls, details)
+        yield table
+        if len(waits) < len(self._waits):
+            yield _line(f"… and {len(self._waits) - len(waits)} more")
+
+
+def format_duration(seconds: float) -> str:
+    """Return seconds with one digit, and from one minute on hours, minutes and seconds."""
+    return f"{seconds:.1f} s" if seconds < 60 else str(datetime.timedelta(seconds=int(seconds)))
+
+
+def _line(text: str, style: str = "") -> Text:
+    # Never wrap: the number of rows assumes one line each.
+    return Text(text, style, no_wrap=True, overflow="ellipsis")
+
+
+async def outcome_of(result: Awaitable[Job | Path]) -> Outcome:
+    """Return the result, the job that has failed, or the error."""
     try:
         return await result
+    except JobFailedError as error:
+        return error.job
     except MoltinJobsError as error:
         return error
 
 
 async def wait_for_outcomes(
     session: JobsSession,
-    waits: Sequence[WaitProgress],
+    waits: Sequence[Wait],
     output: Output,
     report: Callable[[str, Outcome], object] = lambda _job_id, _outcome: None,
     *,
@@ -72,55 +158,73 @@ async def wait_for_outcomes(
         report: called with each id and outcome as soon as it is known.
         timeout: seconds for each wait.
     """
-    clock = asyncio.get_running_loop().time
-    lines = ProgressLines(output)
 
-    async def follow(wait: WaitProgress) -> Job:
+    async def start(wait: Wait) -> Job:
         wait.watch = session.watch_job(wait.job_id, timeout=timeout)
-        async with wait.watch:
-            async for job in wait.watch:  # noqa: B007 (the last one is returned)
-                wait.changed_at = clock()
-                lines.print_changes(wait)
-        return job
+        return await wait.watch.wait()
 
-    async def wait_for_one(wait: WaitProgress) -> Outcome:
-        wait.outcome = await outcome_of(follow(wait))
-        wait.changed_at = clock()
-        lines.print_changes(wait)
+    async def wait_for_one(wait: Wait) -> Outcome:
+        wait.outcome = await outcome_of(start(wait))
+        update(wait)
         report(wait.job_id, wait.outcome)
         return wait.outcome
 
-    async with _display(waits, lines, session, output):
+    async with _display(session, waits, output) as update:
         return await gather_outcomes(map(wait_for_one, waits), return_exceptions=False)
 
 
 @contextlib.asynccontextmanager
 async def _display(
-    waits: Sequence[WaitProgress], lines: ProgressLines, session: JobsSession, output: Output
-) -> AsyncIterator[None]:
-    """Show a table if there is a terminal, and what changes without an event."""
-    table = WaitTable(waits, asyncio.get_running_loop().time)
+    session: JobsSession, waits: Sequence[Wait], output: Output
+) -> AsyncIterator[Callable[[Wait], None]]:
+    """Show a live table if there is a terminal, else a line for each change.
+
+    Gives a function that updates a wait at once.
+    """
+    clock = asyncio.get_running_loop().time
+    started_at, table = clock(), WaitTable(waits, clock)
+    live = Live(table, console=output.console, auto_refresh=False, redirect_stdout=False)
+
+    def update(wait: Wait) -> None:
+        if wait.update(clock()) and not output.is_quiet and not output.is_live:
+            status = wait.status.plain + (", retrying" if wait.is_retrying else "")
+            output.print_note(f"{clock() - started_at:7.1f} s  {wait.job_id}  {status}")
 
     async def refresh() -> None:
         while True:
             table.add_sample(session.stats().requests)
             for wait in waits:
-                if wait.outcome is None:
-                    lines.print_changes(wait)
-            await asyncio.sleep(1 / _REFRESHES_PER_SECOND)
+                update(wait)
+            if output.is_live:
+                live.refresh()
+            await asyncio.sleep(REFRESH_SECONDS)
 
-    live = Live(
-        table,
-        console=output.console,
-        refresh_per_second=_REFRESHES_PER_SECOND,
-        redirect_stdout=False,
-    )
     output.is_live = output.has_terminal
     refreshing = asyncio.create_task(refresh())
     try:
         with live if output.is_live else contextlib.nullcontext():
-            yield
+            yield update
     finally:
         output.is_live = False
         refreshing.cancel()
-        await asyncio.wait([refreshing])
+
+
+async def save_file(
+    session: JobsSession, job_id: str, path: Path, output: Output, timeout: float | None = None
+) -> Path:
+    """Save the file of a job, with a progress bar if there is a terminal."""
+    name = TextColumn("{task.description}", markup=False)
+    columns = (name, BarColumn(), DownloadColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=output.console, disable=not output.has_terminal) as bars:
+        bar = bars.add_task(single_line(path.name), total=None)
+
+        def show(received: int, length: int | None) -> None:
+            bars.update(bar, completed=received, total=length)
+
+        try:
+            return await session.download(job_id, path, progress=show, timeout=timeout)
+        except MoltinJobsError:  # JobTimeoutError is also an OSError
+            raise
+        except OSError as error:
+            reason = f"{path}: {error.strerror}. Job {job_id} keeps its file."
+            raise ConfigurationError(reason) from None

@@ -1,4 +1,4 @@
-"""Execution of a command: log, signals, and the exit code."""
+"""Execution of a command: session, log, signals, and the exit code."""
 
 import asyncio
 import logging
@@ -7,43 +7,76 @@ import sys
 from collections.abc import Coroutine
 from typing import Any, NoReturn
 
+from .._http.addresses import parse_base_url
 from ..errors import MoltinJobsError
-from .output import Output, OutputHandler, exit_code
-from .streams import discard
+from ..session import JobsSession
+from .output import Output, exit_code
 
 _SIGNALS = () if sys.platform == "win32" else (signal.SIGTERM, signal.SIGHUP)
-_logger = logging.getLogger("moltin_jobs")
+
+
+def open_session(base_url: str | None) -> JobsSession:
+    """Open a session with the credentials of the environment.
+
+    Args:
+        base_url: value of the option, which has precedence over the environment.
+    """
+    if not base_url:
+        return JobsSession.from_env()
+    parse_base_url(base_url, "--base-url")
+    return JobsSession.from_env(base_url=base_url)
+
+
+class _OutputHandler(logging.Handler):
+    """Print log records, above the live table if there is one.
+
+    Print one warning per error class, or all of them with --verbose.
+    """
+
+    def __init__(self, output: Output, level: int) -> None:
+        super().__init__(level)
+        self.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        self._output = output
+        self._printed: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        key = getattr(record, "error", None) or record.getMessage()
+        if self.level == logging.DEBUG or key not in self._printed:
+            self._printed.add(key)
+            self._output.print_note(self.format(record))
 
 
 def run(
     command: Coroutine[Any, Any, int], output: Output, level: int = logging.WARNING
 ) -> NoReturn:
     """Run a command, print log records from ``level`` on, and exit with the code it returns."""
-    handler, previous = OutputHandler(output, level), _logger.level
-    _logger.addHandler(handler)
+    handler = _OutputHandler(output, level)
+    root, logger = logging.getLogger(), logging.getLogger("moltin_jobs")
+    previous = logger.level
+    root.addHandler(handler)
     if level < logging.WARNING:  # otherwise the library need not make the records
-        _logger.setLevel(level)
+        logger.setLevel(level)
     try:
         sys.exit(_exit_code(command, output))
     finally:
-        _logger.removeHandler(handler)
-        _logger.setLevel(previous)
+        logger.setLevel(previous)
+        root.removeHandler(handler)
 
 
 def _exit_code(command: Coroutine[Any, Any, int], output: Output) -> int:
-    received: list[int] = []
+    received = [int(signal.SIGINT)]
     try:
         return asyncio.run(_cancel_on_signal(command, received))
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    except asyncio.CancelledError:
-        return 128 + received[0]
-    except BrokenPipeError:  # the reader of stdout has read enough
-        discard(sys.stdout)
-        return 141
     except MoltinJobsError as error:
         output.print_error(error)
         return exit_code(error)
+    except BrokenPipeError:  # the reader of stdout has read enough
+        return 141
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        if output.advice_on_interrupt is not None:
+            output.print_note(f"interrupted. {output.advice_on_interrupt()}")
+        return 128 + received[-1]
 
 
 async def _cancel_on_signal(command: Coroutine[Any, Any, int], received: list[int]) -> int:

@@ -36,7 +36,7 @@ def _no_terminal_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the sessions of commands poll and retry at once, since all runs in real time."""
+    """Let commands poll, retry and show progress at once, since all runs in real time."""
     from_env = JobsSession.from_env
 
     def from_env_with_short_intervals(**options: Any) -> JobsSession:
@@ -47,6 +47,7 @@ def _short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
         )
 
     monkeypatch.setattr(JobsSession, "from_env", from_env_with_short_intervals)
+    monkeypatch.setattr("moltin_jobs.cli.progress.REFRESH_SECONDS", 0.001)
 
 
 @pytest.fixture(autouse=True)

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
+import moltin_jobs.__main__
 from moltin_jobs.cli.commands import commands
-from moltin_jobs.cli.output import Output
-from moltin_jobs.cli.streams import escape_unencodable, write_line
+from moltin_jobs.cli.output import Output, write_line
 from moltin_jobs.testing import Simulator
 
 from .harness import COMMAND, FAILURE, PATIENCE, process, run_shell
@@ -169,12 +169,15 @@ def test_help_needs_no_unicode(encoding: str, command: str) -> None:
     assert (finished.returncode, finished.stderr) == (0, "")
 
 
-def test_escaping_leaves_other_streams_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("store")
+def test_entry_point_lets_stdout_escape_what_it_cannot_encode(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     raw = io.BytesIO()
-    stream = io.TextIOWrapper(raw, encoding="ascii")
-    monkeypatch.setattr(sys, "stdout", stream)
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
-    escape_unencodable()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    monkeypatch.setattr(sys, "argv", ["anything", "list"])
+    with pytest.raises(SystemExit):
+        moltin_jobs.__main__.main()
     write_line(FOREIGN)
     assert raw.getvalue().startswith(ESCAPED.encode())
 

@@ -54,7 +54,7 @@ def test_results_are_above_the_table_if_stdout_is_the_terminal_too(store: Simula
     screen = "\n".join(terminal.screen())
     result, table = screen.split("1 of 1 jobs ended")
     assert result.replace("\n", "").startswith(f"a       failed  [bold]{'long ' * 30}".rstrip())
-    assert "failed ([bold]long" in table
+    assert re.search(r"a +failed +1 +\[bold\]long long .*…", table)
 
 
 def test_quiet_wait_on_a_terminal_shows_errors_only(store: Simulator) -> None:
@@ -104,7 +104,7 @@ def test_wait_that_reaches_no_service_shows_its_failures(monkeypatch: pytest.Mon
     assert any(re.search(r"^0 of 12 jobs ended, .*, 12 retrying$", line) for line in screen)
     for job_id, row in zip(ids, table_rows(screen), strict=True):
         assert row[0] == job_id
-        assert " ".join(row[1:]).startswith("no response x")
+        assert re.match(r"no response [0-9.]+ s \d+ x\d+, retrying", " ".join(row[1:]))
 
 
 def test_table_of_twelve_jobs_at_three_moments(store: Simulator) -> None:
@@ -139,16 +139,16 @@ def test_table_of_twelve_jobs_at_three_moments(store: Simulator) -> None:
         table = moment[-13:]
         assert table[0].split() == HEADER
         assert [row.split()[0] for row in table[1:]] == ids
-        assert all(int(row.split()[-1]) >= 1 for row in table[1:])
+        assert all(re.search(r"  [1-9]\d*( |$)", row) for row in table[1:])
         assert re.search(
             r"^\d+ of 12 jobs ended, \d+\.\d s, \d+\.\d requests/s(, 1 retrying)?$", moment[-14]
         )
-    assert "status 503 x1, retrying" in moments[0][-10]
+    assert re.search(r"status 503 .* x1, retrying", moments[0][-10])
     first, second, last = ([row[1] for row in table_rows(moment)] for moment in moments)
     assert first.count("pending") > second.count("pending") > 0
     assert "started" in first + second
     assert last == ["success"] * 4 + ["failed"] + ["success"] * 7
-    assert f"failed ({FAILURE})" in moments[-1][-8]
+    assert re.search(f"failed  .*  {FAILURE}", moments[-1][-8])
     assert waiting.returncode == 1
     assert sorted(line.split("\t")[0] for line in stdout.splitlines()) == ids
 
