@@ -17,8 +17,8 @@ def parse_base_url(text: object, name: str = "base_url") -> URL:
     Raises:
         ConfigurationError: a token must not be sent there. The message names the setting, ``name``.
     """
-    url = _parse_base_url(text) if isinstance(text, str) else None
-    if url is None:
+    url = parse_url(text) if isinstance(text, str) else None
+    if url is None or not _is_base(url):
         # Credentials in the URL must not get into the message.
         value = describe(text.rpartition("@")[2]) if isinstance(text, str) else type(text).__name__
         raise ConfigurationError(
@@ -32,15 +32,19 @@ def parse_base_url(text: object, name: str = "base_url") -> URL:
     return url
 
 
-def _parse_base_url(text: str) -> URL | None:
+def parse_url(text: str) -> URL | None:
+    """Return a URL, or ``None`` if it is none to which a request can be sent."""
     try:
         url = URL(text)
-        is_allowed = _is_allowed(url, loopback=True)
+        (url.host or "").encode("idna")  # the resolver of aiohttp would raise a bare UnicodeError
     except ValueError:
         return None
+    return url if text.isprintable() and " " not in text else None
+
+
+def _is_base(url: URL) -> bool:
     has_more = url.user is not None or url.password is not None or url.query_string or url.fragment
-    is_clean = text.isprintable() and " " not in text
-    return url if is_allowed and is_clean and not has_more else None
+    return not has_more and _is_allowed(url, loopback=True)
 
 
 def check_file_url(

@@ -43,7 +43,7 @@ def timeout_error(
 def _explain(error: Exception, host: str) -> tuple[str, str, bool]:
     """Return the reason, what to do, and whether a retry may succeed."""
     if isinstance(error, aiohttp.ClientConnectorError):
-        return _explain_connecting(error)
+        return _explain_connecting(error, host)
     if isinstance(error, aiohttp.ServerFingerprintMismatch):
         peer = join_host(error.host, error.port)
         return f"the certificate of {peer} does not have the expected fingerprint", _TRUST, False
@@ -60,7 +60,7 @@ def _explain(error: Exception, host: str) -> tuple[str, str, bool]:
     return f"{reason} ({type(error).__name__})", "Try again later.", True
 
 
-def _explain_connecting(error: aiohttp.ClientConnectorError) -> tuple[str, str, bool]:
+def _explain_connecting(error: aiohttp.ClientConnectorError, host: str) -> tuple[str, str, bool]:
     peer = join_host(error.host, error.port)
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         # Only OpenSSL's own exceptions have this attribute.
@@ -68,6 +68,7 @@ def _explain_connecting(error: aiohttp.ClientConnectorError) -> tuple[str, str, 
         return f"the certificate of {peer} could not be verified ({cause})", _TRUST, False
     cause = single_line(error.strerror or str(error.os_error))
     advice = "Check base_url and the network."
-    if isinstance(error, aiohttp.ClientProxyConnectionError):
+    # Without an address of the proxy, aiohttp raises the same exception as without one of the host.
+    if isinstance(error, aiohttp.ClientProxyConnectionError) or peer != host:
         peer, advice = f"the proxy {peer}", "Check the proxy and the network."
     return f"cannot connect to {peer} ({cause})", advice, True

@@ -15,6 +15,7 @@ _PHRASES = {
     "pass an http_session whose SSL context trusts the certificate": "set SSL_CERT_FILE to a file "
     "with the certificate of its authority",
     ", or use a longer request_timeout": "",
+    "Check the proxy": "Check the proxy (HTTPS_PROXY)",
     "a longer timeout": "a longer --timeout",
     "filter must be": "--filter must be",
     "job_type must be": "--type must be",

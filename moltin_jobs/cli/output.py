@@ -142,11 +142,12 @@ class Output:
         else:
             document["exception"] = type(outcome).__name__
             document["message"] = self._reword(str(outcome))
-            self.print_error(outcome)
         if self.as_json:
             line = json.dumps(document)
         if line:
             self._print_result(line)
+        if isinstance(outcome, MoltinJobsError):
+            self.print_error(outcome)
         return exit_code(outcome)
 
     def print_error(self, error: MoltinJobsError) -> None:

@@ -1,30 +1,49 @@
 """Execution of a command: session, log, signals, and the exit code."""
 
 import asyncio
+import contextlib
 import logging
+import os
 import signal
 import sys
-from collections.abc import Coroutine
+import urllib.request
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, NoReturn
 
-from .._http.addresses import parse_base_url
-from ..errors import MoltinJobsError
-from ..session import JobsSession
+import aiohttp
+
+from .._http.addresses import parse_base_url, parse_url
+from ..errors import ConfigurationError, MoltinJobsError, describe
+from ..session import JobsSession, SessionOptions
 from .output import Output, exit_code
 
 _SIGNALS = () if sys.platform == "win32" else (signal.SIGTERM, signal.SIGHUP)
 
 
-def open_session(base_url: str | None) -> JobsSession:
-    """Open a session with the credentials of the environment.
+@contextlib.asynccontextmanager
+async def open_session(base_url: str | None) -> AsyncIterator[JobsSession]:
+    """Open a session with the credentials, the base URL and the proxy of the environment.
 
     Args:
         base_url: value of the option, which has precedence over the environment.
     """
-    if not base_url:
-        return JobsSession.from_env()
-    parse_base_url(base_url, "--base-url")
-    return JobsSession.from_env(base_url=base_url)
+    options = SessionOptions()
+    if base_url:
+        parse_base_url(base_url, "--base-url")
+        options["base_url"] = base_url
+    # Only a loopback address may be http. A proxy could not reach it, and would see the secrets.
+    is_loopback = (base_url or os.environ.get("EPCC_API_BASE_URL", "")).lower().startswith("http:")
+    proxy = "" if is_loopback else urllib.request.getproxies().get("https", "")
+    url = parse_url(proxy)
+    if proxy and (url is None or url.scheme != "http"):  # aiohttp would ignore or misread it
+        address = describe(proxy.rpartition("@")[2])  # without credentials
+        raise ConfigurationError(f"HTTPS_PROXY must be http://HOST:PORT, not {address}")
+    async with aiohttp.ClientSession(
+        cookie_jar=aiohttp.DummyCookieJar(), trust_env=not is_loopback
+    ) as http_session:
+        options["http_session"] = http_session
+        async with JobsSession.from_env(**options) as session:
+            yield session
 
 
 class _OutputHandler(logging.Handler):

@@ -114,6 +114,12 @@ class TestProxy:
         assert f"cannot connect to the proxy {closed_address} (" in str(error)
         assert "Check the proxy and the network." in str(error)
 
+    async def test_proxy_whose_name_cannot_be_resolved_is_named(self) -> None:
+        async with aiohttp.ClientSession(proxy="http://proxy.invalid:3128") as http_session:
+            error = await lookup_error("https://api.example", http_session=http_session)
+        assert "cannot connect to the proxy proxy.invalid:3128 (" in str(error)
+        assert "Check the proxy and the network." in str(error)
+
     @pytest.mark.parametrize(
         ("status", "retryable"), [("407", False), ("403", True), ("502", True)]
     )
