@@ -11,7 +11,7 @@ from .. import __version__
 from .._api.failures import MAY_EXIST
 from .._http.partial_file import check_destination
 from ..errors import ConfigurationError, JobNotFoundError, JobTimeoutError
-from ..models import Job, JobState
+from ..models import Job
 from ..session import JobsSession
 from . import demo as demos
 from . import options
@@ -156,7 +156,7 @@ async def export(
             job_id = (await session.create_job(filter=order_filter)).id
             download_command = output.command("download", job_id, str(path))
             resume = f"{output.command('wait', job_id)} && {download_command}"
-            outcome = await _wait_and_save(session, job_id, path, output)
+            outcome = await _wait_and_save(session, output, job_id, path)
     except TimeoutError:
         if not job_id:
             raise JobTimeoutError(
@@ -169,11 +169,11 @@ async def export(
     return code
 
 
-async def _wait_and_save(session: JobsSession, job_id: str, path: Path, output: Output) -> Outcome:
+async def _wait_and_save(session: JobsSession, output: Output, job_id: str, path: Path) -> Outcome:
     (outcome,) = await wait_for_outcomes(session, [Wait(job_id)], output)
-    if isinstance(outcome, Job) and outcome.state is JobState.SUCCEEDED:
-        return await outcome_of(save_file(session, job_id, path, output))
-    return outcome
+    if exit_code(outcome) != 0:
+        return outcome
+    return await outcome_of(save_file(session, job_id, path, output))
 
 
 @commands.command()

@@ -144,8 +144,10 @@ class Output:
             document["message"] = self._reword(str(outcome))
         if self.as_json:
             line = json.dumps(document)
-        if line:
-            self._print_result(line)
+        if self.is_live and sys.stdout is not None and sys.stdout.isatty() and line:
+            self.console.print(Text(line), soft_wrap=True)
+        elif line:
+            write_line(line)
         if isinstance(outcome, MoltinJobsError):
             self.print_error(outcome)
         return exit_code(outcome)
@@ -168,9 +170,3 @@ class Output:
 
     def _reword(self, text: str) -> str:
         return reword(text, "--base-url" if self.base_url else "EPCC_API_BASE_URL")
-
-    def _print_result(self, line: str) -> None:
-        if self.is_live and sys.stdout is not None and sys.stdout.isatty():
-            self.console.print(Text(line), soft_wrap=True)
-        else:
-            write_line(line)

@@ -37,8 +37,8 @@ class Wait:
     watch: JobWatch | None = None
     """``None`` until the wait has started, and for an invalid id."""
     outcome: Outcome | None = None
-    status: Text = attrs.field(factory=lambda: Text("…", "dim"), init=False)
-    """Status of the job, or a label for the error of the last poll."""
+    status: tuple[str, str] = attrs.field(default=("…", ""), init=False)
+    """Status of the job, or a label for the error of the last poll, and its style."""
     changed_at: float = attrs.field(factory=lambda: asyncio.get_running_loop().time())
     """Moment of the last change of the status."""
 
@@ -49,14 +49,13 @@ class Wait:
 
     def update(self, now: float) -> bool:
         """Read the watch, and return whether the status has changed."""
-        job = self.watch.job if self.watch else None
-        error = self.watch.last_error if self.watch and self.is_retrying else self.outcome
-        status = self.status
+        watch, status = self.watch, self.status
+        error = watch.last_error if watch and self.is_retrying else self.outcome
         if isinstance(error, MoltinJobsError):
-            status = Text(label(error), "yellow" if self.is_retrying else "red")
-        elif job is not None:
-            status = Text(single_line(job.status), _STYLES.get(job.state, ""))
-        if (status.plain, status.style) == (self.status.plain, self.status.style):
+            status = label(error), "yellow" if self.is_retrying else "red"
+        elif watch and watch.job:
+            status = single_line(watch.job.status), _STYLES.get(watch.job.state, "")
+        if status == self.status:
             return False
         self.status, self.changed_at = status, now
         return True
@@ -115,7 +114,8 @@ class WaitTable:
             duration = "" if wait.outcome else format_duration(now - wait.changed_at)
             polls = str(wait.watch.polls if wait.watch else 0)
             details = _line(wait.details(now), "dim")
-            table.add_row(_line(single_line(wait.job_id)), wait.status, duration, polls, details)
+            job_id = _line(single_line(wait.job_id))
+            table.add_row(job_id, Text(*wait.status), duration, polls, details)
         yield table
         if len(waits) < len(self._waits):
             yield _line(f"… and {len(self._waits) - len(waits)} more")
@@ -187,7 +187,7 @@ async def _display(
 
     def update(wait: Wait) -> None:
         if wait.update(clock()) and not output.is_quiet and not output.is_live:
-            status = wait.status.plain + (", retrying" if wait.is_retrying else "")
+            status = wait.status[0] + (", retrying" if wait.is_retrying else "")
             output.print_note(f"{clock() - started_at:7.1f} s  {wait.job_id}  {status}")
 
     async def refresh() -> None:

@@ -69,7 +69,7 @@ def test_command_whose_reader_has_left_exits_with_141(
 def test_demo_whose_reader_has_left_exits_with_141(
     monkeypatch: pytest.MonkeyPatch, closed_pipe: io.TextIOWrapper
 ) -> None:
-    monkeypatch.setattr("moltin_jobs.cli.demo.DURATIONS", [0.01])
+    monkeypatch.setattr("moltin_jobs.cli.demo.JOB_SECONDS", 0.01)
     assert run_with_stdout(closed_pipe, "demo")[0] == 141
 
 
