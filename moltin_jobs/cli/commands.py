@@ -15,10 +15,9 @@ from ..models import Job
 from ..session import JobsSession
 from . import demo as demos
 from . import options
-from .options import session_command
 from .output import EXIT_CODES, Outcome, Output, exit_code
 from .progress import Wait, outcome_of, save_file, wait_for_outcomes
-from .runner import run
+from .runner import run, session_command
 
 _HELP = f"""Look up, wait for and export with the jobs of Elastic Path Commerce.
 

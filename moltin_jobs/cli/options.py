@@ -1,46 +1,12 @@
-"""Options and arguments that several commands share."""
+"""Arguments that several commands take, and their validation."""
 
 import codecs
 import functools
-import logging
 import math
 import sys
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
 
 import click
-
-from .output import Output
-from .runner import open_session, run
-
-
-def session_command(command: Callable[..., Coroutine[Any, Any, int]]) -> Callable[..., None]:
-    """Turn a coroutine function into a command with the common options.
-
-    The function gets an open session, the output and its own options, and returns the exit code.
-    """
-
-    @functools.wraps(command)
-    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
-    @click.option("-q", "--quiet", is_flag=True, help="Print errors only, no progress or warnings.")
-    @click.option("-v", "--verbose", is_flag=True, help="Log each request and poll to stderr.")
-    @click.option("--base-url", help="Base URL of the API.  [env: EPCC_API_BASE_URL]")
-    def run_command(
-        as_json: bool, quiet: bool, verbose: bool, base_url: str | None, **arguments: Any
-    ) -> None:
-        if quiet and verbose:
-            raise click.UsageError("--quiet and --verbose exclude each other")
-        output = Output(as_json, quiet, base_url)
-        level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING
-
-        async def run_in_session() -> int:
-            async with open_session(base_url) as session:
-                return await command(session, output, **arguments)
-
-        run(run_in_session(), output, level)
-
-    return run_command
 
 
 def _read_ids(

@@ -1,16 +1,18 @@
-"""Execution of a command: session, log, signals, and the exit code."""
+"""Execution of a command: common options, session, log, signals, and the exit code."""
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import signal
 import sys
 import urllib.request
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, NoReturn
 
 import aiohttp
+import click
 
 from .._http.addresses import parse_base_url, parse_url
 from ..errors import ConfigurationError, MoltinJobsError, describe
@@ -20,8 +22,36 @@ from .output import Output, exit_code
 _SIGNALS = () if sys.platform == "win32" else (signal.SIGTERM, signal.SIGHUP)
 
 
+def session_command(command: Callable[..., Coroutine[Any, Any, int]]) -> Callable[..., None]:
+    """Turn a coroutine function into a command with the common options.
+
+    The function gets an open session, the output and its own options, and returns the exit code.
+    """
+
+    @functools.wraps(command)
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+    @click.option("-q", "--quiet", is_flag=True, help="Print errors only, no progress or warnings.")
+    @click.option("-v", "--verbose", is_flag=True, help="Log each request and poll to stderr.")
+    @click.option("--base-url", help="Base URL of the API.  [env: EPCC_API_BASE_URL]")
+    def run_command(
+        as_json: bool, quiet: bool, verbose: bool, base_url: str | None, **arguments: Any
+    ) -> None:
+        if quiet and verbose:
+            raise click.UsageError("--quiet and --verbose exclude each other")
+        output = Output(as_json, quiet, base_url)
+        level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING
+
+        async def run_in_session() -> int:
+            async with _open_session(base_url) as session:
+                return await command(session, output, **arguments)
+
+        run(run_in_session(), output, level)
+
+    return run_command
+
+
 @contextlib.asynccontextmanager
-async def open_session(base_url: str | None) -> AsyncIterator[JobsSession]:
+async def _open_session(base_url: str | None) -> AsyncIterator[JobsSession]:
     """Open a session with the credentials, the base URL and the proxy of the environment.
 
     Args:
