@@ -215,12 +215,13 @@ async def save_file(
     """Save the file of a job, with a progress bar if there is a terminal."""
     name = TextColumn("{task.description}", markup=False)
     columns = (name, BarColumn(), DownloadColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=output.console, disable=not output.has_terminal) as bars:
-        bar = bars.add_task(single_line(path.name), total=None)
+    bars = Progress(*columns, console=output.console)
+    bar = bars.add_task(single_line(path.name), total=None)
 
-        def show(received: int, length: int | None) -> None:
-            bars.update(bar, completed=received, total=length)
+    def show(received: int, length: int | None) -> None:
+        bars.update(bar, completed=received, total=length)
 
+    with bars if output.has_terminal else contextlib.nullcontext():
         try:
             return await session.download(job_id, path, progress=show, timeout=timeout)
         except MoltinJobsError:  # JobTimeoutError is also an OSError
