@@ -17,7 +17,7 @@ from ._polling.retry import Retrier
 from ._polling.watch import JobWatch, PollContext
 from ._tasks.operations import Deadline
 from ._tasks.semaphore import Semaphore
-from .errors import APIError, JobTimeoutError, MoltinJobsError
+from .errors import APIError, JobNotFoundError, JobTimeoutError, MoltinJobsError
 from .models import Job
 from .settings import Polling
 
@@ -107,14 +107,17 @@ class Exports:
     async def _request_file_url(self, job_id: str, *, has_connection: bool = False) -> str:
         request = endpoints.get_file(job_id)
         response = await self._transport.send(request, has_connection=has_connection)
-        if response.status == 404:
-            # An unknown job gives the same response as a job without a file: find out which.
-            lookup = endpoints.get_job(job_id)
-            found = await self._transport.send(lookup, has_connection=has_connection)
-            error = no_file_error(response, request, parse_job(found, lookup))
-            error.retryable = self._context.succeeded.contains(job_id, response.received_at)
-            raise error
-        return parse_file_url(response, request)
+        try:
+            return parse_file_url(response, request)
+        except JobNotFoundError as error:
+            if error.from_gateway:
+                raise
+        # An unknown job gives the same response as a job without a file: find out which.
+        lookup = endpoints.get_job(job_id)
+        found = await self._transport.send(lookup, has_connection=has_connection)
+        no_file = no_file_error(response, request, parse_job(found, lookup))
+        no_file.retryable = self._context.succeeded.contains(job_id, response.received_at)
+        raise no_file
 
     async def _save(self, job_id: str, destination: Destination) -> None:
         # The permit first: an address that is requested earlier may expire in the queue.

@@ -147,6 +147,8 @@ class JobsSession:
         return cls(**options)
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_exports"):  # a debugger shows the locals of __init__
+            return "<JobsSession incomplete>"
         state = "closed" if self._operations.closed else "open"
         waits = sum(self._context.source.waits.values())
         return f"<JobsSession {self._transport.base_url} {state} waits={waits}>"

@@ -280,7 +280,7 @@ class TestEventualConsistency:
         await moltin_session.wait_for_job(job_id)
         ended_at = loop_time()
         moltin_simulator.add_faults(404, path=f"/v2/jobs/{job_id}/file", repeat=True)
-        with pytest.raises(JobNotFoundError, match="its file is gone"):
+        with pytest.raises(JobNotFoundError, match="has no file"):
             await moltin_session.get_file_url(job_id)
         assert 10 <= loop_time() - ended_at < 18
 
@@ -374,6 +374,16 @@ class TestGetFileUrl:
         assert str(caught.value).endswith(f"The job exists {advice}")
         assert caught.value.job is not None
         assert caught.value.job.status == status
+
+    async def test_404_of_a_gateway_does_not_state_that_the_file_is_missing(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        job_id = moltin_simulator.add_job(statuses=["success"])
+        moltin_simulator.add_faults(Fault(404, body=b"<html>"), path=f"/v2/jobs/{job_id}/file")
+        with pytest.raises(JobNotFoundError, match="a proxy or gateway") as caught:
+            await moltin_session.get_file_url(job_id)
+        assert caught.value.job is None
+        assert len(moltin_simulator.requests) == 1
 
     async def test_unknown_job_is_not_found(self, moltin_session: JobsSession) -> None:
         with pytest.raises(JobNotFoundError, match="Check the id and the store") as caught:

@@ -177,11 +177,6 @@ async def test_invalid_result_of_auth_callable_is_nowhere(
     assert [text for text in texts if TOKEN in text] == []
 
 
-class IncompleteSession(JobsSession):
-    def __repr__(self) -> str:  # that of a session needs the attributes which are not set yet
-        return "<IncompleteSession>"
-
-
 @pytest.mark.parametrize(
     ("variables", "options", "message"),
     [
@@ -204,7 +199,7 @@ def test_setting_rejected_by_from_env_shows_no_value_of_a_variable(
     for name, value in {"CLIENT_SECRET": SECRET, "ACCESS_TOKEN": TOKEN, **variables}.items():
         monkeypatch.setenv(f"EPCC_{name}", value)
     with pytest.raises(ConfigurationError, match=message) as caught:
-        IncompleteSession.from_env(**options)
+        JobsSession.from_env(**options)
     texts = list(texts_of(caught.value))
     assert [text for text in texts if TOKEN in text or SECRET in text] == []
 

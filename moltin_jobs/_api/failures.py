@@ -52,15 +52,15 @@ def api_error(response: Response, request: Request, advice: str | None = None) -
     )
 
 
-def no_file_error(response: Response, request: Request, job: Job) -> APIError:
+def no_file_error(response: Response, request: Request, job: Job) -> JobNotFoundError:
     """Return the exception for a 404 on the file of an existing job."""
     status = single_line(job.status) + (f" ({single_line(job.error)})" if job.error else "")
     advice = f"The job exists with status {status}, but has no file. Create a new job."
     if not job.is_terminal:
         advice = f"The job exists with status {status} and has no file yet. Wait for it first."
     error = api_error(response, request, advice)
-    if isinstance(error, JobNotFoundError) and not error.from_gateway:
-        error.job = job
+    assert isinstance(error, JobNotFoundError), "the class for a 404"  # noqa: S101
+    error.job = job
     return error
 
 

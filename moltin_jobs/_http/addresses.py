@@ -36,7 +36,7 @@ def parse_url(text: str) -> URL | None:
     """Return a URL, or ``None`` if it is none to which a request can be sent."""
     try:
         url = URL(text)
-        (url.host or "").encode("idna")  # the resolver of aiohttp would raise a bare UnicodeError
+        _check_host(url)
     except ValueError:
         return None
     return url if text.isprintable() and " " not in text else None
@@ -60,6 +60,7 @@ def check_file_url(
     reason = "its address is invalid"
     try:
         url = _exact_url(address)
+        _check_host(url)
         if _is_allowed(url, loopback=loopback):
             return url
         if url.scheme and url.host:
@@ -95,15 +96,15 @@ def _exact_url(address: str) -> URL:
 
 
 def _is_allowed(url: URL, *, loopback: bool) -> bool:
-    """Return whether requests may go to ``url``.
-
-    Raises `ValueError` if a label of the host is empty or too long.
-    """
-    host = url.host or ""
-    host.encode("idna")  # the resolver of aiohttp would raise a bare UnicodeError
     if url.scheme == "http":
-        return loopback and _is_loopback(host)
-    return url.scheme == "https" and host != ""
+        return loopback and _is_loopback(url.host or "")
+    return url.scheme == "https" and bool(url.host)
+
+
+def _check_host(url: URL) -> None:
+    """Raise ``ValueError`` for a host with an empty or a too long label."""
+    # The resolver of aiohttp would raise a bare UnicodeError.
+    (url.host or "").encode("idna")
 
 
 def _is_loopback(host: str) -> bool:

@@ -13,6 +13,7 @@ import attrs
 
 from .._tasks.operations import Deadline, Operations
 from ..errors import (
+    APIError,
     JobNotFoundError,
     JobTimeoutError,
     MoltinJobsError,
@@ -285,7 +286,9 @@ class JobWatch(AsyncIterator[Job]):
             "error": type(error).__name__,
         }
         max_outage = self._polling.max_outage
-        if not error.retryable or (
+        is_from_gateway = isinstance(error, APIError) and error.from_gateway
+        # A gateway's 403 or 404 says nothing about a job that was seen before.
+        if not (error.retryable or (is_from_gateway and self.job is not None)) or (
             max_outage is not None
             and self.consecutive_failures >= _MIN_FAILURES
             and now - self._outage_since >= max_outage

@@ -227,14 +227,6 @@ class TestGateway:
         assert "a proxy or gateway, not the service," in str(error)
         assert not make_api_error(LISTED_500, status, request=REQUEST_TOKEN).from_gateway
 
-    def test_no_file_error_of_gateway_does_not_state_that_file_is_missing(self) -> None:
-        job = Job(id="a", status="success")
-        error = no_file_error(make_response(b"<html>", 404), GET_FILE, job)
-        assert error.from_gateway is True
-        assert isinstance(error, JobNotFoundError)
-        assert error.job is None
-        assert "has no file" not in str(error)
-
 
 class TestAdvice:
     @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308, 399])

@@ -153,6 +153,8 @@ FAULTS: dict[str, tuple[Script, type[MoltinJobsError] | None]] = {
     "another job": (respond(job(job_id="b")), InvalidResponseError),
     "400": (respond(b"{}", "400 Bad Request"), APIError),
     "401": (respond(b"[]", "401 Unauthorized"), AuthenticationError),
+    "403": (respond(b'{"errors": [{"title": "No"}]}', "403 Forbidden"), PermissionDeniedError),
+    "404": (respond(b'{"title": "None", "status": 404}', "404 Not Found"), JobNotFoundError),
     "404 without a body": (respond(status="404 Not Found"), JobNotFoundError),
     "404 over 1 MiB": (respond(bytes(2 << 20), "404 Not Found"), JobNotFoundError),
     "408": (respond(status="408 Timeout"), APIError),
@@ -184,6 +186,8 @@ RESENT_BY_AIOHTTP = (
 """Faults after which aiohttp itself sends a request again, if its connection is not new."""
 RETRYABLE_ERRORS = (TransportError, InvalidResponseError, RateLimitError, ServerError)
 RETRYABLE_STATUSES = ("408", "421", "425")
+OF_A_GATEWAY = ("HTML with 403", "404 without a body", "404 over 1 MiB")
+"""Responses that are not the service's, and say nothing about a job that was seen before."""
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -213,7 +217,7 @@ async def test_wait_with_faulty_response_goes_on_if_it_is_retryable(name: str) -
             yield script
         yield from itertools.repeat(respond(job("success")))
 
-    is_retryable = expected in RETRYABLE_ERRORS or name in RETRYABLE_STATUSES
+    is_retryable = expected in RETRYABLE_ERRORS or name in (*RETRYABLE_STATUSES, *OF_A_GATEWAY)
     polling = Polling(max_outage=None)
     async with RawServer(scripts()) as server:
         async with JobsSession("the-bearer-token", base_url=server.url) as session:
@@ -226,6 +230,16 @@ async def test_wait_with_faulty_response_goes_on_if_it_is_retryable(name: str) -
                 assert not caught.value.retryable
                 assert caught.value.__context__ is None
             assert_idle(session)
+
+
+@pytest.mark.parametrize("name", OF_A_GATEWAY)
+async def test_first_poll_with_the_response_of_a_gateway_raises_at_once(name: str) -> None:
+    script, expected = FAULTS[name]
+    async with RawServer([script]) as server:
+        async with JobsSession("the-bearer-token", base_url=server.url) as session:
+            with pytest.raises(expected, match="a proxy or gateway, not the service, responded"):
+                await session.wait_for_job("a")
+    assert len(server.requests) == 1
 
 
 async def test_second_response_appended_does_not_reach_next_request() -> None:
