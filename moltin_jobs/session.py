@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Literal, Self, TypedDict, Unpack, overload
 
 from ._api import endpoints
+from ._api.content import LARGE_BODY
 from ._api.parsing import parse_job, parse_job_list
 from ._http import ClientSession
 from ._http.addresses import parse_base_url
@@ -22,6 +23,7 @@ from ._polling.statuses import ContentLog
 from ._polling.watch import JobWatch, PollContext
 from ._tasks.operations import Operation, Operations
 from ._tasks.outcomes import gather_outcomes
+from ._tasks.threads import run_in_thread
 from .auth import Auth, auth_from_env
 from .errors import (
     ConfigurationError,
@@ -444,12 +446,17 @@ class JobsSession:
     async def _fetch_list(self) -> ListSnapshot:
         request = endpoints.list_jobs()
         response = await self._transport.send(request)
-        job_list, body = parse_job_list(response, request), response.body
+        body = response.body
+        if len(body) > LARGE_BODY:
+            with Operation(self._operations):
+                job_list = await run_in_thread(parse_job_list, response, request)
+        else:
+            job_list = parse_job_list(response, request)
         for job in job_list.jobs:
             if job.state is JobState.UNKNOWN:
                 self._content_log.warn_of_status(job)
         for problem in job_list.problems:
-            self._content_log.log_unreadable(problem)
+            self._content_log.log_problem(problem)
         return ListSnapshot(job_list.jobs, response.received_at, len(body), hash(body))
 
 

@@ -310,8 +310,8 @@ class TestListJobs:
         messages = [record.getMessage() for record in records]
         assert messages[0].startswith("job c: status 'new' is not documented")
         assert messages[1:] == [
-            "a job of the list cannot be read: item 2: it has no usable id or status",
-            "a job of the list cannot be read: item 3: it has no usable id or status",
+            "the list of jobs: item 2 cannot be read: it has no usable id or status",
+            "the list of jobs: item 3 cannot be read: it has no usable id or status",
         ]
 
     @pytest.mark.parametrize("body", [b"{}", b'{"data": {}}', b"[]", b'{"data": []', b"5"])

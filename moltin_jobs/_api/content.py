@@ -9,6 +9,8 @@ from typing import Any
 from ..settings import Secret
 from .endpoints import Request, Response
 
+LARGE_BODY = 1 << 20
+"""Size in bytes from which a document is parsed in a thread."""
 _MASK = "***"
 _MIN_SECRET_LENGTH = 8
 """A shorter secret is masked only as a whole word, since it may be a part of ordinary words."""
@@ -24,7 +26,8 @@ def load_json(response: Response, request: Request) -> Any:
         raise ValueError(f"the body is larger than {request.max_body} bytes")
     try:
         text = response.body.decode().removeprefix("\ufeff")
-        document = _decoder.decode(text)
+        is_large = len(response.body) > LARGE_BODY
+        document = (_yielding_decoder if is_large else _decoder).decode(text)
         secret = response.secret
         # JSON may write a slash as "\/", so that the text does not contain the secret as it is.
         if secret is not None and (secret.value in text or "\\" in text):
@@ -75,7 +78,13 @@ def _parse_int(digits: str) -> float:
         return float(digits)
 
 
+def _keep(value: dict[str, Any]) -> dict[str, Any]:
+    return value
+
+
 _decoder = json.JSONDecoder(parse_int=_parse_int)
+# Without a hook in Python, the decoder holds the GIL until it has finished.
+_yielding_decoder = json.JSONDecoder(parse_int=_parse_int, object_hook=_keep)
 
 
 def _mask_document(value: Any, secret: Secret, job_id: str | None) -> Any:

@@ -21,13 +21,15 @@ from .failures import api_error, invalid_response, mark_uncertain
 
 T = TypeVar("T")
 
+_MAX_PROBLEMS = 100
+"""Items of a list whose problems are described. The others are counted."""
 _NEVER = "0001-"
 """Start of Go's zero time, which the service sends for a job that was never updated."""
 
 
 @attrs.define
 class JobList:
-    """The jobs of a list that can be read, and the reasons why others cannot."""
+    """The jobs of a list that can be read, and why the others cannot."""
 
     jobs: list[Job]
     problems: list[str]
@@ -85,13 +87,17 @@ def parse_job_list(document: Any, _: Request) -> JobList:
     data = _data(document)
     if not isinstance(data, list):
         raise ValueError("data is not a list")
-    job_list = JobList([], [])
+    jobs: list[Job] = []
+    problems: list[str] = []
     for number, item in enumerate(data, 1):
         try:
-            job_list.jobs.append(_structure(item, Job))
+            jobs.append(_structure(item, Job))
         except ValueError as reason:
-            job_list.problems.append(f"item {number}: {reason}")
-    return job_list
+            if len(problems) < _MAX_PROBLEMS:
+                problems.append(f"item {number} cannot be read: {reason}")
+    if unnamed := len(data) - len(jobs) - len(problems):
+        problems.append(f"{unnamed} more items cannot be read")
+    return JobList(jobs, problems)
 
 
 @_parser

@@ -31,15 +31,15 @@ class ContentLog:
                 extra={"job_id": job.id, "job_status": spelling},
             )
 
-    def log_unreadable(self, problem: str) -> None:
-        """Log an item of a list that cannot be read as a job."""
-        if _remember(problem, self._problems):
-            _log.warning("a job of the list cannot be read: %s", problem)
+    def log_problem(self, problem: str) -> None:
+        """Log a problem of a list."""
+        if _remember(problem, self._problems, 2 * _MAX_WARNINGS):
+            _log.warning("the list of jobs: %s", problem)
 
 
-def _remember(text: str, logged: set[str]) -> bool:
+def _remember(text: str, logged: set[str], limit: int = _MAX_WARNINGS) -> bool:
     """Return whether to log ``text``."""
-    if text in logged or len(logged) >= _MAX_WARNINGS:
+    if text in logged or len(logged) >= limit:
         return False
     logged.add(text)
     return True

@@ -529,7 +529,17 @@ class TestJobList:
         items: list[object] = [None, MINIMAL, {"id": "b"}, "c", MINIMAL, []]
         job_list = parse_job_list(make_response(json.dumps({"data": items}).encode()), LIST_JOBS)
         assert job_list.jobs == [PENDING_JOB] * 2
-        assert job_list.problems == [f"item {n}: {NO_ID_OR_STATUS}" for n in (1, 3, 4, 6)]
+        assert job_list.problems == [
+            f"item {n} cannot be read: {NO_ID_OR_STATUS}" for n in (1, 3, 4, 6)
+        ]
+
+    def test_problems_of_more_than_a_hundred_items_are_counted(self) -> None:
+        job_list = parse_job_list(
+            make_response(b'{"data": [%s]}' % b",".join([b"{}"] * 105)), LIST_JOBS
+        )
+        assert len(job_list.problems) == 101
+        assert job_list.problems[99] == f"item 100 cannot be read: {NO_ID_OR_STATUS}"
+        assert job_list.problems[100] == "5 more items cannot be read"
 
     def test_parse_job_list_accepts_more_than_body_of_one_job(self) -> None:
         body = b'{"data": []}'.ljust(16_777_216)

@@ -235,6 +235,7 @@ async def test_wait_with_faulty_response_goes_on_if_it_is_retryable(name: str) -
 @pytest.mark.parametrize("name", OF_A_GATEWAY)
 async def test_first_poll_with_the_response_of_a_gateway_raises_at_once(name: str) -> None:
     script, expected = FAULTS[name]
+    assert expected is not None
     async with RawServer([script]) as server:
         async with JobsSession("the-bearer-token", base_url=server.url) as session:
             with pytest.raises(expected, match="a proxy or gateway, not the service, responded"):

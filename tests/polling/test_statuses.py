@@ -56,10 +56,10 @@ def test_broken_service_with_ever_new_statuses_is_logged_a_hundred_times(
 def test_unreadable_item_of_a_list_is_logged_as_warning(
     content_log: ContentLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    content_log.log_unreadable("item 3: it has no usable id or status")
+    content_log.log_problem("item 3 cannot be read: it has no usable id or status")
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
         (
             "WARNING",
-            "a job of the list cannot be read: item 3: it has no usable id or status",
+            "the list of jobs: item 3 cannot be read: it has no usable id or status",
         )
     ]

@@ -1,0 +1,64 @@
+"""Lists of jobs that take long to parse, on the real clock."""
+
+import asyncio
+import logging
+import time
+
+import pytest
+
+from moltin_jobs import JobsSession, JobTimeoutError, SessionClosedError
+from moltin_jobs.testing.simulator import Fault, Simulator
+
+ITEMS = 2_000_000
+ALL_UNREADABLE = Fault(body=b'{"data": [%s]}' % b",".join([b"{}"] * ITEMS))
+
+
+@pytest.fixture
+async def session(moltin_simulator: Simulator) -> JobsSession:
+    """A session whose lists are large, so that they are parsed in a thread."""
+    moltin_simulator.add_faults(ALL_UNREADABLE, path="/v2/jobs", repeat=True)
+    return JobsSession(moltin_simulator.token, base_url=moltin_simulator.url, poll_by="list")
+
+
+async def longest_pause_of_the_loop(stop: asyncio.Event) -> float:
+    longest, last = 0.0, time.perf_counter()
+    while not stop.is_set():
+        await asyncio.sleep(0.001)
+        now = time.perf_counter()
+        longest, last = max(longest, now - last), now
+    return longest
+
+
+async def test_parsing_a_large_list_does_not_block_the_event_loop(
+    session: JobsSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "moltin_jobs")
+    stop = asyncio.Event()
+    async with session:
+        pauses = asyncio.create_task(longest_pause_of_the_loop(stop))
+        started_at = time.perf_counter()
+        assert await session.list_jobs() == []
+        seconds = time.perf_counter() - started_at
+        stop.set()
+        assert await pauses < seconds / 4
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 101
+    assert messages[-1] == f"the list of jobs: {ITEMS - 100} more items cannot be read"
+
+
+async def test_timeout_of_a_wait_holds_while_a_large_list_is_parsed(session: JobsSession) -> None:
+    async with session:
+        started_at = time.monotonic()
+        with pytest.raises(JobTimeoutError):
+            await session.wait_for_job("a", timeout=0.3)
+        assert time.monotonic() - started_at < 1
+
+
+async def test_close_does_not_wait_until_a_large_list_is_parsed(session: JobsSession) -> None:
+    call = asyncio.create_task(session.list_jobs())
+    await asyncio.sleep(0.15)
+    started_at = time.monotonic()
+    await session.close()
+    with pytest.raises(SessionClosedError, match="closed during this call"):
+        await call
+    assert time.monotonic() - started_at < 0.5
