@@ -15,7 +15,8 @@ from ..models import Job
 from ..session import JobsSession
 from . import demo as demos
 from . import options
-from .output import EXIT_CODES, Outcome, Output, exit_code
+from .exit_codes import EXIT_CODES, Outcome, exit_code
+from .output import Output
 from .progress import Wait, outcome_of, save_file, wait_for_outcomes
 from .runner import run, session_command
 

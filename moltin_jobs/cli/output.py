@@ -17,34 +17,8 @@ from rich.text import Text
 from .. import errors
 from ..errors import MoltinJobsError, single_line
 from ..models import Job
+from .exit_codes import Outcome, exit_code
 from .messages import reword
-
-Outcome = Job | Path | MoltinJobsError
-"""End of a lookup, a wait or a download. A job that has failed is a `Job`."""
-EXIT_CODES: dict[int, tuple[str, tuple[type[MoltinJobsError], ...]]] = {
-    0: ("all succeeded", ()),
-    1: ("a job failed", (errors.JobFailedError,)),
-    2: ("usage or configuration", (errors.ConfigurationError, errors.InvalidJobIdError)),
-    3: ("timed out", (errors.JobTimeoutError,)),
-    4: ("authentication", (errors.AuthenticationError, errors.PermissionDeniedError)),
-    5: ("not found", (errors.JobNotFoundError,)),
-    6: ("network or service", (MoltinJobsError,)),
-    130: ("interrupted", ()),
-    129: ("ended by SIGHUP", ()),
-    141: ("stdout was closed", ()),
-    143: ("ended by SIGTERM", ()),
-}
-"""Exit codes with their meaning, and the errors that lead to them. The first that fits is used."""
-
-
-def exit_code(outcome: Outcome) -> int:
-    """Return the exit code for one outcome."""
-    # A file that was not found may be missing because its job failed.
-    job = outcome.job if isinstance(outcome, errors.JobNotFoundError) else outcome
-    error = (errors.failure_of(job) if isinstance(job, Job) else None) or outcome
-    return next(
-        (code for code, (_, classes) in EXIT_CODES.items() if isinstance(error, classes)), 0
-    )
 
 
 class SafeStream:

@@ -19,8 +19,9 @@ from .._tasks.outcomes import gather_outcomes
 from ..errors import ConfigurationError, JobFailedError, MoltinJobsError, single_line
 from ..models import Job, JobState
 from ..session import JobsSession
+from .exit_codes import Outcome
 from .messages import label
-from .output import Outcome, Output
+from .output import Output
 
 REFRESH_SECONDS = 1 / 8
 _RATE_SECONDS = 5

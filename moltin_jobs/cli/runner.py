@@ -17,7 +17,8 @@ import click
 from .._http.addresses import parse_base_url, parse_url
 from ..errors import ConfigurationError, MoltinJobsError, describe
 from ..session import JobsSession, SessionOptions
-from .output import Output, exit_code
+from .exit_codes import exit_code
+from .output import Output
 
 _SIGNALS = () if sys.platform == "win32" else (signal.SIGTERM, signal.SIGHUP)
 

@@ -15,7 +15,7 @@ from moltin_jobs import (
     JobTimeoutError,
     ServerError,
 )
-from moltin_jobs.cli.output import Outcome
+from moltin_jobs.cli.exit_codes import Outcome
 from moltin_jobs.cli.progress import Wait, WaitTable, format_duration
 
 from .harness import FAILURE
