@@ -180,11 +180,13 @@ class Operation:
             and task.uncancel() <= self._cancelling
             and kind is asyncio.CancelledError
         ):
-            del error, traceback
+            # The traceback of the reason will lead to this frame. Leave nothing here that leads to
+            # the reason, as its task does: that would be a cycle.
+            del error, traceback, task
             try:
                 raise_unchained(reason)
             finally:
-                del reason  # its traceback leads to this frame
+                del reason
 
     def end_at(self, when: float) -> None:
         """End the block with `timeout_error` at ``when``; ``math.inf`` means never."""
