@@ -29,21 +29,21 @@ _log = logging.getLogger("moltin_jobs.redis")
 SPACING = 1.2
 """Distance between two slots, in units of ``1 / rate_limit``."""
 LEAD_MARGIN = 0.01
-"""Time added to the round trip to Redis, for short stalls of the event loop."""
+"""Seconds added to the round trip to Redis, for short stalls of the event loop."""
 MAX_DELAY = 0.1
-"""Time after which an unused reservation expires."""
+"""Seconds after which an unused reservation expires."""
 RESPONSE_TIMEOUT = 0.25
-"""Time after which Redis counts as unavailable."""
+"""Seconds after which Redis counts as unavailable."""
 COMMAND_TIMEOUT = 1.0
-"""Time after which a command is cancelled. Connecting alone takes several round trips."""
+"""Seconds after which a command is cancelled. Connecting alone takes several round trips."""
 RETRY_INTERVAL = 0.1
-"""Time between a failed command and the next one."""
+"""Seconds between a failed command and the next one."""
 
 # A hash holds the state of a store. All times are in microseconds of the clock of Redis.
 #
-# If that clock stepped back, the next slot is in the far future, so the store is reset. The
-# processes still use slots that they reserved before: none is reserved until all of them had time
-# to notice.
+# If that clock steps back, next_slot would lie far in the future, so the state is reset. Other
+# processes may still hold slots from before. So every command fails for half a second: until then,
+# each process uses its own share.
 RESERVE_SCRIPT = """
 local interval, count, pause, rate_limit = unpack(ARGV)
 local time = redis.call('TIME')
@@ -76,7 +76,7 @@ class RedisLimiter:
     The store receives at most ``rate_limit`` requests in any one second. Redis cannot see when a
     request arrives there, so slots are 1.2 times as far apart as the limit alone requires. The
     limit therefore holds unless one request takes 0.2 seconds longer to arrive than another. A new
-    connection can take that long if the service is 0.1 seconds away.
+    connection can take that long if the round trip to the service takes 0.1 seconds.
 
     While Redis is unavailable, each process keeps to its own share of the slots. In that time a
     second may contain one extra request per process. If only some processes lose Redis, their
@@ -250,7 +250,9 @@ class RedisLimiter:
             _log.warning(
                 "store %s: rate_limit is %d here and %d in another limiter. Give all limiters of a "
                 "store the same rate_limit",
-                *(self._store, self._rate_limit, rate_limit),
+                self._store,
+                self._rate_limit,
+                rate_limit,
             )
 
     def _handle_failure(self, error: Exception) -> None:
@@ -264,7 +266,9 @@ class RedisLimiter:
             _log.warning(
                 "store %s: Redis is unavailable, limiting this process to its own share of "
                 "%.1f requests a second: %s",
-                *(self._store, 1 / self._own_interval, reason),
+                self._store,
+                1 / self._own_interval,
+                reason,
                 extra={"error": type(error).__name__},
             )
 

@@ -20,7 +20,7 @@ from .output import Output
 from .progress import Wait, outcome_of, save_file, wait_for_outcomes
 from .runner import run, session_command
 
-_HELP = f"""Look up, wait for and export with the jobs of Elastic Path Commerce.
+_HELP = f"""Look up and wait for jobs of Elastic Path Commerce, and export orders.
 
 Credentials come from the environment: EPCC_CLIENT_ID and EPCC_CLIENT_SECRET, or EPCC_ACCESS_TOKEN.
 Exit codes: {", ".join(f"{code} {meaning}" for code, (meaning, _) in EXIT_CODES.items())}. The
@@ -62,7 +62,7 @@ async def get(session: JobsSession, output: Output, job_ids: list[str]) -> int:
 async def wait(
     session: JobsSession, output: Output, job_ids: list[str], timeout: float | None
 ) -> int:
-    """Wait until jobs have ended. Each is printed when it has.
+    """Wait until jobs have ended, and print each one as it ends.
 
     "-" reads ids from stdin.
 
@@ -150,7 +150,8 @@ async def export(
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}. Nothing was sent.") from None
     job_id = resume = ""
-    output.advice_on_interrupt = lambda: f"To continue: {resume}" if resume else MAY_EXIST
+    may_exist = output.reword(MAY_EXIST)
+    output.advice_on_interrupt = lambda: f"To continue: {resume}" if resume else may_exist
     try:
         async with asyncio.timeout(timeout):
             job_id = (await session.create_job(filter=order_filter)).id

@@ -20,7 +20,8 @@ async def serve(output: Output, port: int) -> int:
         for name, value in simulator.environment.items():
             write_line(f"export {name}={value}")
         output.print_note(f"serving the jobs {' '.join(job_ids)}. Press Ctrl-C to stop.")
-        return await asyncio.Event().wait()
+        await asyncio.Event().wait()
+    return 0  # not reached
 
 
 async def demo(output: Output) -> int:

@@ -9,7 +9,7 @@ _PHRASES = {
     errors.AuthenticationError.advice: "Set EPCC_ACCESS_TOKEN to a token that has not expired "
     "(tokens live one hour), or set EPCC_CLIENT_ID and EPCC_CLIENT_SECRET.",
     errors.RateLimitError.advice: "Other clients share the store's limit. Try again later, or ask "
-    "the vendor for a higher limit.",
+    "the service's support for a higher limit.",
     MAY_EXIST: "The job may have been created: run 'moltin-jobs list' before you create it again.",
     "the client id and secret": "EPCC_CLIENT_ID and EPCC_CLIENT_SECRET",
     "pass an http_session whose SSL context trusts the certificate": "set SSL_CERT_FILE to a file "
@@ -20,8 +20,10 @@ _PHRASES = {
     "filter must be": "--filter must be",
     "job_type must be": "--type must be",
     "printable str": "printable text",
+    "a non-empty str of printable ASCII": "printable ASCII characters",
 }
 _EXCEPTION_NAME = re.compile(r" \([A-Z]\w+Error\)")
+_BASE_URL = re.compile(r"\bbase_url\b(?![./]\w)")  # not in the name of a file
 _LABELS = {
     errors.InvalidJobIdError: "invalid id",
     errors.JobTimeoutError: "timed out",
@@ -40,7 +42,7 @@ def reword(text: str, base_url_name: str) -> str:
     """
     for phrase, replacement in _PHRASES.items():
         text = text.replace(phrase, replacement)
-    return _EXCEPTION_NAME.sub("", text.replace("base_url", base_url_name))
+    return _EXCEPTION_NAME.sub("", _BASE_URL.sub(base_url_name, text))
 
 
 def label(error: errors.MoltinJobsError) -> str:

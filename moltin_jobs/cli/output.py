@@ -115,7 +115,7 @@ class Output:
             line = f"{job_id}\t{outcome}"
         else:
             document["exception"] = type(outcome).__name__
-            document["message"] = self._reword(str(outcome))
+            document["message"] = self.reword(str(outcome))
         if self.as_json:
             line = json.dumps(document)
         if self.is_live and sys.stdout is not None and sys.stdout.isatty() and line:
@@ -127,20 +127,20 @@ class Output:
         return exit_code(outcome)
 
     def print_error(self, error: MoltinJobsError) -> None:
-        """Print an error to stderr. One that is not about a single job is printed once."""
+        """Print an error to stderr, each text once, and only the first authentication error."""
         # Each job gets the same response to rejected credentials.
         key = "" if isinstance(error, errors.AuthenticationError) else str(error)
         if key not in self._printed:
             self._printed.add(key)
-            self.print_note(f"error: {error}")
+            self.print_note(f"error: {self.reword(str(error))}")
 
     def print_note(self, text: str) -> None:
         """Print a line to stderr, without control characters."""
         text = "".join(
-            c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode()
-            for c in self._reword(text)
+            c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
         )
         self.console.print(Text(text), soft_wrap=True)
 
-    def _reword(self, text: str) -> str:
+    def reword(self, text: str) -> str:
+        """Return a message of the library in the words of the command line."""
         return reword(text, "--base-url" if self.base_url else "EPCC_API_BASE_URL")

@@ -62,7 +62,7 @@ class Wait:
         return True
 
     def details(self, now: float) -> str:
-        """Return when an outage continues, or why the job has failed."""
+        """Return when the next retry is due, or why the job has failed."""
         if self.watch is None or isinstance(self.outcome, MoltinJobsError):
             return ""
         if not self.is_retrying:
@@ -108,7 +108,7 @@ class WaitTable:
             waits = sorted(waits, key=lambda wait: wait.outcome is not None)[:room]
         table = Table(box=None, expand=True, pad_edge=False, padding=(0, 2, 0, 0))
         table.add_column("job")  # the only column that may shrink
-        for name in ("status", "for", "polls"):
+        for name in ("status", "time", "polls"):
             table.add_column(name, no_wrap=True)
         table.add_column(ratio=1, no_wrap=True)  # gets the width that the others leave
         for wait in waits:
@@ -123,7 +123,7 @@ class WaitTable:
 
 
 def format_duration(seconds: float) -> str:
-    """Return seconds with one digit, and from one minute on hours, minutes and seconds."""
+    """Return seconds with one decimal, or ``H:MM:SS`` from one minute on."""
     return f"{seconds:.1f} s" if seconds < 60 else str(datetime.timedelta(seconds=int(seconds)))
 
 
@@ -228,5 +228,5 @@ async def save_file(
         except MoltinJobsError:  # JobTimeoutError is also an OSError
             raise
         except OSError as error:
-            reason = f"{path}: {error.strerror}. Job {job_id} keeps its file."
+            reason = f"{path}: {error.strerror}. The file of job {job_id} is still available."
             raise ConfigurationError(reason) from None

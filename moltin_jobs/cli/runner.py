@@ -62,19 +62,26 @@ async def _open_session(base_url: str | None) -> AsyncIterator[JobsSession]:
     if base_url:
         parse_base_url(base_url, "--base-url")
         options["base_url"] = base_url
+    address = base_url or os.environ.get("EPCC_API_BASE_URL") or "https://api.moltin.com"
+    api = parse_url(address)
     # Only a loopback address may be http. A proxy could not reach it, and would see the secrets.
-    is_loopback = (base_url or os.environ.get("EPCC_API_BASE_URL", "")).lower().startswith("http:")
-    proxy = "" if is_loopback else urllib.request.getproxies().get("https", "")
-    url = parse_url(proxy)
-    if proxy and (url is None or url.scheme != "http"):  # aiohttp would ignore or misread it
-        address = describe(proxy.rpartition("@")[2])  # without credentials
-        raise ConfigurationError(f"HTTPS_PROXY must be http://HOST:PORT, not {address}")
+    is_loopback = api is not None and api.scheme == "http"
+    if api is not None and not is_loopback and not urllib.request.proxy_bypass(api.host or ""):
+        _check_proxy(urllib.request.getproxies().get("https", ""))
     async with aiohttp.ClientSession(
         cookie_jar=aiohttp.DummyCookieJar(), trust_env=not is_loopback
     ) as http_session:
         options["http_session"] = http_session
         async with JobsSession.from_env(**options) as session:
             yield session
+
+
+def _check_proxy(proxy: str) -> None:
+    """Reject the address of a proxy that aiohttp would ignore or misread."""
+    url = parse_url(proxy)
+    if proxy and (url is None or url.scheme != "http"):
+        address = describe(proxy.rpartition("@")[2])  # without credentials
+        raise ConfigurationError(f"HTTPS_PROXY must be http://HOST:PORT, not {address}")
 
 
 class _OutputHandler(logging.Handler):
@@ -94,7 +101,7 @@ class _OutputHandler(logging.Handler):
         key = getattr(record, "error", None) or record.getMessage()
         if self.level == logging.DEBUG or key not in self._printed:
             self._printed.add(key)
-            self._output.print_note(self.format(record))
+            self._output.print_note(self._output.reword(self.format(record)))
 
 
 def run(
@@ -115,9 +122,9 @@ def run(
 
 
 def _exit_code(command: Coroutine[Any, Any, int], output: Output) -> int:
-    received = [int(signal.SIGINT)]
+    signals = [int(signal.SIGINT)]
     try:
-        return asyncio.run(_cancel_on_signal(command, received))
+        return asyncio.run(_cancel_on_signal(command, signals))
     except MoltinJobsError as error:
         output.print_error(error)
         return exit_code(error)
@@ -126,10 +133,10 @@ def _exit_code(command: Coroutine[Any, Any, int], output: Output) -> int:
     except (KeyboardInterrupt, asyncio.CancelledError):
         if output.advice_on_interrupt is not None:
             output.print_note(f"interrupted. {output.advice_on_interrupt()}")
-        return 128 + received[-1]
+        return 128 + signals[-1]
 
 
-async def _cancel_on_signal(command: Coroutine[Any, Any, int], received: list[int]) -> int:
+async def _cancel_on_signal(command: Coroutine[Any, Any, int], signals: list[int]) -> int:
     """Await a command. SIGTERM and SIGHUP cancel it, as asyncio.run does for SIGINT.
 
     Otherwise they would leave partial files and a hidden cursor.
@@ -137,7 +144,7 @@ async def _cancel_on_signal(command: Coroutine[Any, Any, int], received: list[in
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
     def cancel(signum: int) -> None:
-        received.append(signum)
+        signals.append(signum)
         task.cancel()  # type: ignore[union-attr]  # asyncio.run has made a task
 
     for signum in _SIGNALS:

@@ -26,7 +26,7 @@ STATUS_NAMES = {  # pending, running, succeeded, failed
     "current": ("pending", "started", "success", "failed"),
     "older": ("pending", "processing", "complete", "failed"),
 }
-ROUNDING = 1e-6  # sums of times are inexact on a virtual clock
+TIME_TOLERANCE = 1e-6  # sums of times are inexact on a virtual clock
 
 
 @attrs.frozen
@@ -140,7 +140,7 @@ class JobsApi:
         """Count a request, unless the last second has as many as the limit allows."""
         now = loop_time()
         times = self._admitted_at
-        if len(times) == times.maxlen and times[0] > now - 1 + ROUNDING:
+        if len(times) == times.maxlen and times[0] > now - 1 + TIME_TOLERANCE:
             return False
         times.append(now)  # displaces the oldest
         return True
@@ -221,13 +221,14 @@ class JobsApi:
 
     def _describe(self, job: SimulatedJob) -> dict[str, Any]:
         names = STATUS_NAMES[self.dialect]
-        status, updated_at = job.get_status(names)
+        status, updated_at = job.get_status_and_time(names)
+        has_file = any(status.lower() == spellings[2] for spellings in STATUS_NAMES.values())
         document: dict[str, Any] = {
             "type": "job",
             "id": job.id,
             "job_type": job.job_type,
             "status": status,
-            "link": {"href": f"{self.files_url}/{job.id}.csv" if status == names[2] else ""},
+            "link": {"href": f"{self.files_url}/{job.id}.csv" if has_file else ""},
             "links": {"self": f"{self.url}/v2/jobs/{job.id}"},
             "timestamps": {
                 "created_at": self._format_time(job.created_at),

@@ -19,7 +19,7 @@ JOB_LIFETIME = 7 * 24 * 3600.0
 
 @attrs.define
 class SimulatedJob:
-    """A job: its course, which is a status for each poll or a duration, and its result.
+    """A simulated job. Its status follows a list, one for each response, or a duration.
 
     Its times are on the event loop's clock, and set when it is added to a `JobTable`.
     """
@@ -42,7 +42,7 @@ class SimulatedJob:
         if self.statuses is not None and self.duration is not None:
             raise ValueError("statuses and duration cannot be combined")
 
-    def get_status(self, names: Sequence[str]) -> tuple[str, float | None]:
+    def get_status_and_time(self, names: Sequence[str]) -> tuple[str, float | None]:
         """Return the status, and the time of its last change (``None`` before the first).
 
         The names are those of a job that is pending, running, succeeded or failed.

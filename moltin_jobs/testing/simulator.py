@@ -38,15 +38,16 @@ class Simulator(JobsApi):
         token: an access token that never expires.
         client_id: client id for which tokens are issued.
         client_secret: secret of the client id.
-        dialect: spelling of the statuses, and shape of the responses.
-        not_found: body of a 404, either a bare error or a list of errors.
+        dialect: spelling of the statuses, and shape of the responses: ``"current"`` or ``"older"``.
+        not_found: body of a 404: ``"bare"`` for an error, ``"list"`` for a list of errors.
         rate_limit: number of requests in any one second, or ``None``. The service documents
             25 for a development store.
         token_lifetime: lifetime of issued tokens, in seconds. The service documents an hour.
         latency: time before each response, in seconds.
         chaos: share of requests for jobs that get a random fault, from 0 to 1.
         seed: seed of random faults, ids and durations.
-        creation_seconds: duration of a job that a request creates. The default is 1 to 60.
+        creation_seconds: seconds that a job runs which a request has created. Default: random, 1
+            to 60.
     """
 
     port: int = 0
@@ -104,8 +105,8 @@ class Simulator(JobsApi):
         Args:
             job_id: id of the job. The default is a new UUID.
             statuses: status in each response that shows the job. The last one is repeated.
-            duration: time in seconds that a job without ``statuses`` runs, after the jobs
-                before it in the queue, or infinity. The default is 1 to 60.
+            duration: seconds that the job runs, once the jobs before it have ended.
+                ``math.inf`` means for ever. Not with ``statuses``. Default: random, 1 to 60.
             error: reason why the job fails. Without ``statuses`` it fails at its end.
             job_type: type of the job.
             file: exported file. The default is a CSV of 200 orders.
@@ -141,7 +142,7 @@ class Simulator(JobsApi):
     ) -> None:
         """Replace the next responses by faults, one fault for each request, in order.
 
-        Requests for jobs take faults once they are authorized. Token requests only take faults
+        A request takes a fault only if its token is valid. Token requests only take faults
         with the ``path`` ``"/oauth/access_token"``. Precedence: path, then job, then all
         requests.
 

@@ -114,7 +114,9 @@ def test_download_to_a_missing_directory_exits_with_2(store: Simulator, tmp_path
     path = tmp_path / "nowhere" / "orders.csv"
     result = run("download", "a", str(path))
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == (f"error: {path}: No such file or directory. Job a keeps its file.\n")
+    assert result.stderr == (
+        f"error: {path}: No such file or directory. The file of job a is still available.\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -183,5 +185,5 @@ def test_download_that_exceeds_the_file_size_limit_exits_with_2(
         check=False,
     )
     assert (finished.returncode, finished.stdout) == (2, "")
-    assert finished.stderr.startswith(f"error: {destination}: File too large. Job a keeps ")
+    assert finished.stderr.startswith(f"error: {destination}: File too large. The file of job a ")
     assert not list(destination.parent.iterdir())

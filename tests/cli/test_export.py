@@ -52,6 +52,13 @@ def test_export_that_times_out_exits_with_3_and_names_the_commands_to_continue(
     )
 
 
+def test_command_to_continue_keeps_the_name_of_the_file(store: Simulator, tmp_path: Path) -> None:
+    destination = tmp_path / "base_url.csv"
+    store.script_next_job(["pending"])
+    result = run("export", "-q", "--timeout", "0.15", str(destination))
+    assert result.stderr.endswith(f" {destination}\n")
+
+
 def test_interrupted_export_names_the_commands_to_continue(
     store: Simulator, destination: Path
 ) -> None:

@@ -122,6 +122,14 @@ def test_proxy_that_is_unusable_exits_with_2(monkeypatch: pytest.MonkeyPatch, ad
     assert result.stderr == f"error: HTTPS_PROXY must be http://HOST:PORT, not {value}\n"
 
 
+async def test_unusable_proxy_is_ignored_for_hosts_without_proxy(
+    service: Service, tmp_path: Path
+) -> None:
+    _, environment = service
+    environment |= {"HTTPS_PROXY": "socks5://127.0.0.1:9", "NO_PROXY": "127.0.0.1"}
+    assert await download(environment, tmp_path / "orders.csv") == ""
+
+
 async def test_credentials_of_netrc_are_not_sent(service: Service, tmp_path: Path) -> None:
     server, environment = service
     netrc = tmp_path / "netrc"

@@ -85,7 +85,7 @@ async def test_table_shows_status_duration_and_polls_of_each_job(make_wait: Make
     ]
     assert render(waits, now=4.0, requests=10) == [
         "2 of 4 jobs ended, 4.0 s, 2.5 requests/s",
-        "job  status     for    polls",
+        "job  status     time   polls",
         "a    …          4.0 s  1",
         "b    started    2.5 s  12",
         f"c    failed            1      {FAILURE}",
@@ -170,7 +170,7 @@ async def test_narrow_table_shortens_ids_and_keeps_status_and_duration(
     waits.append(make_wait(str(uuid.UUID(int=9)), outcome=ServerError(500, "job")))
     title, header, *rows = render(waits, now=59.9, width=width)
     assert title.startswith("4 of 7 jobs ended, 59.9 s")
-    assert header.split() == ["job", "status", "for", "polls"]
+    assert header.split() == ["job", "status", "time", "polls"]
     for row, text in zip(rows, [*statuses, "status 500"], strict=True):
         assert row.startswith("0000000")
         assert text in row
@@ -194,7 +194,7 @@ async def test_narrow_table_keeps_one_line_for_each_job(make_wait: MakeWait, wid
 async def test_table_shortens_the_reason_before_the_id(make_wait: MakeWait) -> None:
     job_id = str(uuid.uuid4())
     _, _, row = render([make_wait(job_id, "failed", error=FAILURE * 3)])
-    assert row.startswith(f"{job_id}  failed       1      No results ")
+    assert row.startswith(f"{job_id}  failed        1      No results ")
     assert row.endswith("…")
     assert len(row) == 80
 

@@ -22,7 +22,7 @@ def table_rows(screen: list[str]) -> list[list[str]]:
     return [line.split() for line in screen[header + 1 :]]
 
 
-HEADER = ["job", "status", "for", "polls"]
+HEADER = ["job", "status", "time", "polls"]
 
 
 def test_wait_on_a_terminal_shows_a_table_instead_of_lines(store: Simulator) -> None:

@@ -85,6 +85,17 @@ async def test_scripted_job_shows_one_status_a_lookup_and_repeats_the_last() -> 
     assert seen == [*statuses, "cancelled", "cancelled"]
 
 
+@pytest.mark.parametrize("dialect", ["current", "older"])
+@pytest.mark.parametrize("status", ["success", "complete", "Complete"])
+async def test_scripted_job_has_a_file_once_it_succeeds_in_any_spelling(
+    dialect: Any, status: str
+) -> None:
+    async with open_simulator(dialect=dialect) as (simulator, client):
+        simulator.add_job("a", ["pending", status])
+        links = [(await client.get_job("a"))[1]["data"]["link"]["href"] for _ in range(2)]
+    assert (links[0], links[1][-6:]) == ("", "/a.csv")
+
+
 async def test_scripted_job_in_a_list_shows_one_status_a_list() -> None:
     async with open_simulator() as (simulator, client):
         simulator.add_job("a", ["pending", "success"])
