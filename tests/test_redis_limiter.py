@@ -267,6 +267,7 @@ class TestAbandonedReservations:
         # The first of these would be too many if it used the reservation of 0.5 s ago.
         assert await seconds_for(limiter, 3) == about(0.6)
 
+    @pytest.mark.fleet
     async def test_acquire_while_most_callers_give_up_reaches_nine_tenths_of_the_rate(
         self, create_limiter: CreateLimiter
     ) -> None:
@@ -281,6 +282,7 @@ class TestAbandonedReservations:
                     times.append(time.monotonic())
 
         await asyncio.gather(*(call() for _ in range(100)))
+        print(f"{len(times) / 2:.0f} acquires a second of {200 / 1.2:.0f}")  # noqa: T201
         assert 0.9 * 200 / 1.2 <= most_in_a_second(times) <= 200
         for lone in limiter, other:
             assert await seconds_for(lone, 1) == about(0)
