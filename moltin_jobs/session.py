@@ -7,7 +7,6 @@ import os
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Literal, Self, TypedDict, Unpack, overload
 
 from ._api import endpoints
@@ -25,13 +24,7 @@ from ._tasks.operations import Operation, Operations
 from ._tasks.outcomes import gather_outcomes
 from ._tasks.threads import run_in_thread
 from .auth import Auth, auth_from_env
-from .errors import (
-    ConfigurationError,
-    InvalidJobIdError,
-    JobNotFoundError,
-    MoltinJobsError,
-    describe,
-)
+from .errors import InvalidJobIdError, JobNotFoundError, MoltinJobsError, describe
 from .exports import Exports
 from .models import Job, JobState, SessionStats
 from .settings import (
@@ -43,6 +36,7 @@ from .settings import (
     check_seconds,
     check_text,
     is_job_id,
+    require,
 )
 
 JobId = str | uuid.UUID
@@ -107,8 +101,7 @@ class JobsSession:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         check_seconds("request_timeout", request_timeout)
-        if poll_by not in ("id", "list"):
-            raise ConfigurationError(f"poll_by must be 'id' or 'list', not {describe(poll_by)}")
+        require(poll_by in ("id", "list"), "poll_by", "'id' or 'list'", poll_by)
         self._polling = check_instance("polling", polling, Polling)
         self._operations = operations = Operations()
         self._transport = Transport(
@@ -159,12 +152,7 @@ class JobsSession:
         self._operations.check()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:

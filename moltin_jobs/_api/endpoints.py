@@ -52,7 +52,7 @@ class Response:
     secret: Secret | None = None
     """Token or client secret of the request, which the response may repeat."""
     headers: Mapping[str, str] = attrs.field(default=_NO_HEADERS, repr=False)
-    """Only for a status other than 2xx: ``Location``, ``Retry-After`` and ``X-Request-Id``."""
+    """Only for a status other than 2xx."""
     url: str = ""
     """Address of the request. Only for a status other than 2xx."""
     timestamp: float = 0.0

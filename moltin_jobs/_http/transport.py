@@ -24,14 +24,8 @@ from .._api.parsing import parse_token
 from .._tasks.operations import Operation, Operations
 from .._tasks.semaphore import Semaphore
 from ..auth import Auth, ClientCredentials, TokenProvider
-from ..errors import (
-    ConfigurationError,
-    MoltinJobsError,
-    SessionClosedError,
-    describe,
-    raise_unchained,
-)
-from ..settings import RateLimiter, Secret
+from ..errors import MoltinJobsError, SessionClosedError, raise_unchained
+from ..settings import RateLimiter, Secret, require
 from .addresses import host_of, parse_base_url
 from .connection_errors import NOT_SENT, timeout_error, transport_error
 from .headers import request_headers
@@ -40,7 +34,6 @@ from .rate_limit import Throttle
 MAX_CONNECTIONS = 100
 NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=None)
 """aiohttp's own timeouts include the queue for a connection, or never fire on a slow body."""
-_KEPT_HEADERS = ("Location", "Retry-After", "X-Request-Id")
 _HTTP_SESSION_CLOSED = "the http_session passed to JobsSession is closed: pass one that stays open."
 
 E = TypeVar("E", bound=MoltinJobsError)
@@ -122,10 +115,8 @@ class Transport:
         http_session: aiohttp.ClientSession | None,
         headers: Mapping[str, str] | None,
     ) -> None:
-        if http_session is not None and not isinstance(http_session, aiohttp.ClientSession):
-            raise ConfigurationError(
-                f"http_session must be an aiohttp.ClientSession, not {describe(http_session)}"
-            )
+        is_valid = http_session is None or isinstance(http_session, aiohttp.ClientSession)
+        require(is_valid, "http_session", "an aiohttp.ClientSession", http_session)
         self.base_url = parse_base_url(base_url)
         self.operations = operations
         self.request_timeout = request_timeout
@@ -371,10 +362,8 @@ class Transport:
         received_at = attempt.received_at or attempt.queued_at
         if 200 <= status <= 299:
             return Response(status, body, received_at, secret)
-        headers = {
-            name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers
-        }
-        return Response(status, body, received_at, secret, headers, str(response.url), time.time())
+        headers, url = response.headers, str(response.url)
+        return Response(status, body, received_at, secret, headers, url, time.time())
 
     async def _request_token(self) -> tuple[Secret, float]:
         assert self._credentials is not None, "only used with credentials"  # noqa: S101

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import math
 from collections.abc import AsyncIterator
-from types import TracebackType
 from typing import Self
 
 import attrs
@@ -147,12 +146,7 @@ class JobWatch(AsyncIterator[Job]):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import functools
 import math
 from collections.abc import Callable, Coroutine
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import attrs
@@ -157,12 +156,7 @@ class Operation:
             operations.alarms.set(self, self.ends_at)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
         operations, task, reason = self.operations, self._task, self._reason
         self._reason = None
         assert task is not None, "the block was entered"  # noqa: S101
@@ -182,7 +176,7 @@ class Operation:
         ):
             # The traceback of the reason will lead to this frame. Leave nothing here that leads to
             # the reason, as its task does: that would be a cycle.
-            del error, traceback, task
+            del details, task
             try:
                 raise_unchained(reason)
             finally:
