@@ -34,13 +34,29 @@ class Exports:
         self._retrier = retrier
         self._context = context
 
-    async def create_job(self, job_type: str, filter: str | None) -> Job:  # noqa: A002 (the service's name)
-        """Create a job. A creation that may have taken effect is not repeated."""
-        return await self._retrier.run(self._create, job_type, filter)
+    async def create(self, job_type: str, filter: str | None) -> Job:  # noqa: A002 (the service's name)
+        """Create a job, in one attempt."""
+        request = endpoints.create_job(job_type, filter)
+        response = await self._transport.send(request)
+        job = parse_created_job(response, request)
+        self._context.created.add(job.id, response.received_at)
+        return job
 
-    async def get_file_url(self, job_id: str) -> str:
-        """Return the address of the file of a job."""
-        return await self._retrier.run(self._request_file_url, job_id)
+    async def request_file_url(self, job_id: str, *, has_connection: bool = False) -> str:
+        """Return the address of the file of a job, in one attempt."""
+        request = endpoints.get_file(job_id)
+        response = await self._transport.send(request, has_connection=has_connection)
+        try:
+            return parse_file_url(response, request)
+        except JobNotFoundError as error:
+            if error.from_gateway:
+                raise
+        # An unknown job gives the same response as a job without a file: find out which.
+        lookup = endpoints.get_job(job_id)
+        found = await self._transport.send(lookup, has_connection=has_connection)
+        no_file = no_file_error(response, request, parse_job(found, lookup))
+        no_file.retryable = self._context.succeeded.contains(job_id, response.received_at)
+        raise no_file
 
     async def download(self, job_id: str, destination: Destination, timeout: float) -> Path:
         """Save the file of a job, and return its path."""
@@ -67,7 +83,7 @@ class Exports:
         with self._limit(started_at, timeout, None, unfinished="was not created", advice=MAY_EXIST):
             if destination is not None:
                 await check_destination(destination.path)
-            job = await self.create_job("order_export", filter)
+            job = await self._retrier.run(self.create, "order_export", filter)
         with _add_note(f"The job of this export is {job.id}."):
             job = await JobWatch(
                 job.id, self._context, polling, timeout, started_at=started_at, job=job
@@ -97,33 +113,11 @@ class Exports:
             make_error=lambda: JobTimeoutError(job_id, timeout=timeout, **details),
         )
 
-    async def _create(self, job_type: str, filter: str | None) -> Job:  # noqa: A002
-        request = endpoints.create_job(job_type, filter)
-        response = await self._transport.send(request)
-        job = parse_created_job(response, request)
-        self._context.created.add(job.id, response.received_at)
-        return job
-
-    async def _request_file_url(self, job_id: str, *, has_connection: bool = False) -> str:
-        request = endpoints.get_file(job_id)
-        response = await self._transport.send(request, has_connection=has_connection)
-        try:
-            return parse_file_url(response, request)
-        except JobNotFoundError as error:
-            if error.from_gateway:
-                raise
-        # An unknown job gives the same response as a job without a file: find out which.
-        lookup = endpoints.get_job(job_id)
-        found = await self._transport.send(lookup, has_connection=has_connection)
-        no_file = no_file_error(response, request, parse_job(found, lookup))
-        no_file.retryable = self._context.succeeded.contains(job_id, response.received_at)
-        raise no_file
-
     async def _save(self, job_id: str, destination: Destination) -> None:
         # The permit first: an address that is requested earlier may expire in the queue.
         async with self._permits, self._transport.connections:
             for is_last in (False, True):
-                address = await self._request_file_url(job_id, has_connection=True)
+                address = await self.request_file_url(job_id, has_connection=True)
                 transfer = Transfer(
                     self._transport.operations, transport=self._transport, job_id=job_id
                 )

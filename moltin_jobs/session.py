@@ -275,7 +275,8 @@ class JobsSession:
         ``timeout`` holds for each wait. See `get_jobs` for ``return_exceptions``.
         """
         job_ids = _checked_ids(jobs)
-        _check_wait(timeout, polling)
+        _checked_timeout(timeout)
+        self._checked_polling(polling)
         with Operation(self._operations):
             waits = (self.wait_for_job(one, timeout=timeout, polling=polling) for one in job_ids)
             return await gather_outcomes(waits, return_exceptions=return_exceptions)
@@ -299,16 +300,12 @@ class JobsSession:
             polling: intervals to use instead of the session's.
             heartbeat: seconds after which the last seen job is yielded again.
         """
-        job_id = _checked_id(job)
-        _check_wait(timeout, polling)
-        if heartbeat is not None:
-            check_seconds("heartbeat", heartbeat)
         return JobWatch(
-            job_id,
+            _checked_id(job),
             self._context,
-            polling or self._polling,
-            _or_inf(timeout),
-            _or_inf(heartbeat),
+            self._checked_polling(polling),
+            _checked_timeout(timeout),
+            _checked_timeout(heartbeat, "heartbeat"),
         )
 
     async def create_job(
@@ -330,7 +327,7 @@ class JobsSession:
         """
         check_text("job_type", job_type)
         _check_filter(filter)
-        return await self._exports.create_job(job_type, filter)
+        return await self._retrier.run(self._exports.create, job_type, filter)
 
     async def list_jobs(self) -> list[Job]:
         """Return all jobs of the store.
@@ -350,7 +347,7 @@ class JobsSession:
                 ``job`` is set.
             MoltinJobsError: the request failed.
         """
-        return await self._exports.get_file_url(_checked_id(job))
+        return await self._retrier.run(self._exports.request_file_url, _checked_id(job))
 
     async def download(
         self,
@@ -384,9 +381,8 @@ class JobsSession:
         job_id = _checked_id(job)
         if max_bytes is not None:
             check_count("max_bytes", max_bytes)
-        _check_wait(timeout, None)
         target = Destination(Path(destination), progress, max_bytes)
-        return await self._exports.download(job_id, target, _or_inf(timeout))
+        return await self._exports.download(job_id, target, _checked_timeout(timeout))
 
     async def export_orders(
         self,
@@ -410,9 +406,12 @@ class JobsSession:
                 the job.
         """
         _check_filter(filter)
-        _check_wait(timeout, None)
+        limit = _checked_timeout(timeout)
         target = None if destination is None else Destination(Path(destination), progress)
-        return await self._exports.export_orders(filter, target, _or_inf(timeout), self._polling)
+        return await self._exports.export_orders(filter, target, limit, self._polling)
+
+    def _checked_polling(self, polling: Polling | None) -> Polling:
+        return self._polling if polling is None else check_instance("polling", polling, Polling)
 
     async def _fetch_job(self, job_id: str, previous: Snapshot | None = None) -> Snapshot:
         request = endpoints.get_job(job_id)
@@ -475,15 +474,12 @@ def _checked_ids(jobs: Iterable[Job | JobId]) -> list[str]:
     return [_checked_id(job) for job in jobs]
 
 
-def _check_wait(timeout: object, polling: object) -> None:
-    if timeout is not None:
-        check_seconds("timeout", timeout)
-    if polling is not None:
-        check_instance("polling", polling, Polling)
-
-
-def _or_inf(seconds: float | None) -> float:
-    return math.inf if seconds is None else seconds
+def _checked_timeout(seconds: float | None, name: str = "timeout") -> float:
+    """Return the seconds, infinite for ``None``."""
+    if seconds is None:
+        return math.inf
+    check_seconds(name, seconds)
+    return seconds
 
 
 def _check_filter(value: object) -> None:
