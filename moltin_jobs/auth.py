@@ -22,9 +22,6 @@ _REFRESH_EARLY_SECONDS = 60.0
 _REFRESH_EARLY_FRACTION = 0.2
 _RETRY_EARLY_REFRESH_SECONDS = 5.0
 
-TokenRequest = Callable[[], Awaitable[tuple[Secret, float]]]
-"""Requests a token. Returns it with its lifetime in seconds, ``math.inf`` if that is unknown."""
-
 
 @attrs.frozen
 class ClientCredentials:
@@ -40,6 +37,9 @@ class ClientCredentials:
 
 Auth = str | ClientCredentials | Callable[[], Awaitable[str]]
 """A bearer token, client credentials, or an async callable that returns a token."""
+
+TokenRequest = Callable[[ClientCredentials], Awaitable[tuple[Secret, float]]]
+"""Requests a token. Returns it with its lifetime in seconds, ``math.inf`` if that is unknown."""
 
 
 def auth_from_env() -> Auth:
@@ -82,8 +82,8 @@ class TokenProvider:
         self.fresh_until = -math.inf
         """Moment of the loop's clock from which ``token`` should be refreshed."""
         self._expires_at = self._refreshed_at = self._failed_at = -math.inf
+        self._refresh: Callable[[], Awaitable[tuple[Secret, float]]]
         self._failure: Callable[[], BaseException] | None = None
-        self._refresh = request_token
         self.is_refreshable = not isinstance(auth, (str, Secret))
         """Whether a rejected token can be replaced."""
         if isinstance(auth, (str, Secret)):
@@ -91,7 +91,9 @@ class TokenProvider:
             self.token, self.fresh_until = _check_token(token, "auth"), math.inf
         elif callable(auth):
             self._refresh = functools.partial(_call, auth, timeout)
-        elif not isinstance(auth, ClientCredentials):
+        elif isinstance(auth, ClientCredentials):
+            self._refresh = functools.partial(request_token, auth)
+        else:
             raise ConfigurationError(
                 f"auth must be a token, ClientCredentials or an async callable that returns a "
                 f"token, not {type(auth).__name__}"

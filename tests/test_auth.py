@@ -115,7 +115,7 @@ class FakeTokenRequest:
         self.requests = 0
         self.failures: list[Exception] = []
 
-    async def __call__(self) -> tuple[Secret, float]:
+    async def __call__(self, _: ClientCredentials) -> tuple[Secret, float]:
         self.requests += 1
         token = Secret(f"token-{self.requests}")
         await asyncio.sleep(1)

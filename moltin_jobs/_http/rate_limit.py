@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import contextlib
 import inspect
 import logging
 import math
 import random
-from collections.abc import AsyncIterator
 from typing import Any
 
 from .._tasks.semaphore import Semaphore
@@ -46,16 +44,20 @@ class Throttle:
         require(is_valid, "rate_limit", expected, rate_limit)
         self._reusable_at: collections.deque[float] = collections.deque()
         self._released = asyncio.Event()
-        self._head_of_queue = Semaphore(1)
+        self.queue = Semaphore(1)
+        """Queue of the attempts that cannot be sent at once. Its only permit is for the first."""
         self.cooldown = Cooldown()
-        self.queued = 0
-        """Attempts in the queue."""
         self.held = 0
         """Slots held by attempts whose response has not begun."""
 
+    @property
+    def queued(self) -> int:
+        """Number of attempts in the queue."""
+        return self.queue.taken + self.queue.waiting
+
     def try_acquire(self, now: float) -> bool:
         """Permit an attempt if it can be sent at once, and no other one is queued."""
-        if self.queued or self._limiter is not None:
+        if self.queue.taken or self._limiter is not None:
             return False
         if now < self.cooldown.ends_at + _RESTART_SECONDS:
             return False
@@ -67,19 +69,6 @@ class Throttle:
             return False
         self.held += 1
         return True
-
-    @contextlib.asynccontextmanager
-    async def queue(self) -> AsyncIterator[None]:
-        """Wait in the queue, first come, first served. One attempt at a time is in the block."""
-        self.queued += 1
-        try:
-            await self._head_of_queue.acquire()
-            try:
-                yield
-            finally:
-                self._head_of_queue.release()
-        finally:
-            self.queued -= 1
 
     async def acquire(self) -> float:
         """Wait until an attempt is permitted, and return that moment. `release` must follow.

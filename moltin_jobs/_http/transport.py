@@ -60,12 +60,6 @@ class Attempt(Operation):
     was_sent: bool = attrs.field(default=False, init=False)
     """Whether the request may have reached the service."""
 
-    def prepare_resend(self) -> None:
-        """Prepare the repetition of the request with another token, after a 401."""
-        self.rejected = self.token
-        self.queued_at = asyncio.get_running_loop().time()
-        self.start_timer()
-
     def start_timer(self) -> None:
         """Start the timeout of the attempt again. It does not run while the attempt is queued."""
         self.end_at(asyncio.get_running_loop().time() + self.transport.request_timeout)
@@ -128,13 +122,11 @@ class Transport:
         """Attempts sent."""
         self._path_prefix = self.base_url.raw_path.rstrip("/")
         self._headers = request_headers({} if headers is None else headers)
-        self._credentials = auth if isinstance(auth, ClientCredentials) else None
         self._tokens = TokenProvider(auth, self._request_token, timeout=request_timeout)
         self.host = host_of(self.base_url)
         self._user_session = http_session
         self._http: aiohttp.ClientSession | None = None
         self._options: dict[str, Any] = {}
-        self._queued_for_connection = 0
 
     async def send(self, request: Request, *, has_connection: bool = False) -> Response:
         """Send a request in one attempt, which is repeated once with a new token after a 401.
@@ -171,7 +163,9 @@ class Transport:
         try:
             with attempt:
                 if not has_connection and not self.connections.try_acquire():
-                    await self._queue_for_connection(attempt)
+                    attempt.end_at(math.inf)
+                    await self.connections.acquire()
+                    attempt.start_timer()
                 try:
                     # Neither the response nor the body is bound to a local, which a traceback
                     # may show: their reprs may contain a secret.
@@ -224,7 +218,7 @@ class Transport:
     @property
     def queued(self) -> int:
         """Number of attempts that wait for a connection, the cooldown, a token or a slot."""
-        return self._queued_for_connection + self.throttle.queued
+        return self.connections.waiting + self.throttle.queued
 
     @property
     def is_http_closed(self) -> bool:
@@ -241,15 +235,6 @@ class Transport:
         """Close the connections, unless they belong to the user's session."""
         if self._http is not None and self._http is not self._user_session:
             await self._http.close()
-
-    async def _queue_for_connection(self, attempt: Attempt) -> None:
-        attempt.end_at(math.inf)
-        self._queued_for_connection += 1
-        try:
-            await self.connections.acquire()
-        finally:
-            self._queued_for_connection -= 1
-        attempt.start_timer()
 
     async def _authorize(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
@@ -295,7 +280,9 @@ class Transport:
         if attempt.token is None or attempt.rejected is not None or not self._tokens.is_refreshable:
             return False
         self._tokens.reject(attempt.token, attempt.queued_at)
-        attempt.prepare_resend()
+        attempt.rejected = attempt.token
+        attempt.queued_at = asyncio.get_running_loop().time()
+        attempt.start_timer()
         return True
 
     async def _queue(self, attempt: Attempt) -> float:
@@ -306,7 +293,7 @@ class Transport:
             if attempt.request.client_secret is not None:
                 now = await self.throttle.acquire()
             else:
-                async with self.throttle.queue():
+                async with self.throttle.queue:
                     await self.throttle.cooldown.wait()
                     attempt.token = await self._tokens.get(attempt.queued_at, attempt.rejected)
                     now = await self.throttle.acquire()
@@ -365,11 +352,8 @@ class Transport:
         headers, url = response.headers, str(response.url)
         return Response(status, body, received_at, secret, headers, url, time.time())
 
-    async def _request_token(self) -> tuple[Secret, float]:
-        assert self._credentials is not None, "only used with credentials"  # noqa: S101
-        request = endpoints.request_token(
-            self._credentials.client_id, self._credentials.client_secret
-        )
+    async def _request_token(self, credentials: ClientCredentials) -> tuple[Secret, float]:
+        request = endpoints.request_token(credentials.client_id, credentials.client_secret)
         # The attempt that needs the token holds a permit for a connection.
         return parse_token(await self.send(request, has_connection=True), request)
 

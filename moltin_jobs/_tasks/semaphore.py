@@ -14,20 +14,19 @@ class Semaphore:
     """
 
     def __init__(self, permits: int) -> None:
-        self._permits = self._free = permits
+        self._permits = permits
+        self.taken = 0
+        """Permits that are taken."""
+        self.waiting = 0
+        """Callers that wait for a permit."""
         self._waiters: collections.deque[asyncio.Future[None]] = collections.deque()
 
     def try_acquire(self) -> bool:
         """Take a permit if one is free and no waiter is queued."""
-        if self._free and not self._waiters:
-            self._free -= 1
+        if self.taken < self._permits and not self._waiters:
+            self.taken += 1
             return True
         return False
-
-    @property
-    def taken(self) -> int:
-        """Number of permits that are taken."""
-        return self._permits - self._free
 
     async def acquire(self) -> None:
         """Take a permit, in the order of the calls."""
@@ -35,11 +34,14 @@ class Semaphore:
             return
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
+        self.waiting += 1
         try:
             await waiter
         except BaseException:
             if waiter.done() and not waiter.cancelled():  # the permit came with the cancellation
                 self.release()
+            else:
+                self.waiting -= 1
             raise
 
     def release(self) -> None:
@@ -48,8 +50,9 @@ class Semaphore:
             waiter = self._waiters.popleft()
             if not waiter.done():
                 waiter.set_result(None)
+                self.waiting -= 1
                 return
-        self._free += 1
+        self.taken -= 1
 
     async def __aenter__(self) -> None:
         await self.acquire()

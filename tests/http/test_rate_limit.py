@@ -24,7 +24,7 @@ def now() -> float:
 
 async def send(throttle: Throttle, response_time: float = 0.0) -> float:
     """Send a request as the transport does, and return the moment at which it was permitted."""
-    async with throttle.queue():
+    async with throttle.queue:
         await throttle.cooldown.wait()
         sent_at = await throttle.acquire()
     await asyncio.sleep(response_time)
@@ -92,7 +92,7 @@ async def test_requests_are_permitted_in_order_but_token_requests_first() -> Non
     order: list[str] = []
 
     async def send_ordinary(name: str, *, needs_token: bool = False) -> None:
-        async with throttle.queue():
+        async with throttle.queue:
             if needs_token:  # its own slot comes before that of any other request
                 await throttle.acquire()
                 throttle.release(now())
@@ -171,7 +171,7 @@ class TestTryAcquire:
 
     async def test_while_a_request_is_queued_does_not_permit(self) -> None:
         throttle = Throttle(None)
-        async with throttle.queue():
+        async with throttle.queue:
             assert not throttle.try_acquire(now())
         assert throttle.try_acquire(now())
 

@@ -32,7 +32,7 @@ async def test_semaphore_never_gives_more_permits_than_it_has() -> None:
 
     await asyncio.gather(*(use() for _ in range(20)))
     assert most == 3
-    assert semaphore.taken == 0
+    assert (semaphore.taken, semaphore.waiting) == (0, 0)
 
 
 async def test_semaphore_serves_waiters_in_the_order_of_their_calls() -> None:
@@ -66,13 +66,15 @@ async def test_cancelled_waiters_are_skipped_and_take_nothing() -> None:
     await semaphore.acquire()
     tasks = {name: asyncio.create_task(hold(semaphore, name, log)) for name in "abcd"}
     await asyncio.sleep(0)
+    assert semaphore.waiting == 4
     for name in "ac":
         tasks[name].cancel()
     await asyncio.sleep(0)
+    assert semaphore.waiting == 2
     semaphore.release()
     await asyncio.wait(tasks.values())
     assert log == ["b", "d"]
-    assert semaphore.taken == 0
+    assert (semaphore.taken, semaphore.waiting) == (0, 0)
 
 
 async def test_permit_that_arrives_with_a_cancellation_goes_to_the_next_waiter() -> None:
@@ -85,7 +87,7 @@ async def test_permit_that_arrives_with_a_cancellation_goes_to_the_next_waiter()
     await asyncio.wait([first, second])
     assert first.cancelled()
     assert log == ["b"]
-    assert semaphore.taken == 0
+    assert (semaphore.taken, semaphore.waiting) == (0, 0)
 
 
 async def test_all_waiters_cancelled_leaves_all_permits_free() -> None:
@@ -97,7 +99,7 @@ async def test_all_waiters_cancelled_leaves_all_permits_free() -> None:
         task.cancel()
     await asyncio.wait(tasks)
     semaphore.release()
-    assert semaphore.taken == 0
+    assert (semaphore.taken, semaphore.waiting) == (0, 0)
     assert semaphore.try_acquire()
 
 
@@ -112,7 +114,7 @@ async def test_random_cancellations_lose_no_permit(seed: int) -> None:
         rng.choice(tasks).cancel()
         await asyncio.sleep(0)
         assert 0 <= semaphore.taken <= 3
-    assert semaphore.taken == 0
+    assert (semaphore.taken, semaphore.waiting) == (0, 0)
     assert log == sorted(log, key=int)
 
 
