@@ -45,7 +45,6 @@ from moltin_jobs._api import endpoints
 from moltin_jobs._api.endpoints import Response
 from moltin_jobs._api.parsing import parse_job
 from moltin_jobs._polling.sources import IdSource, Snapshot
-from moltin_jobs._polling.watch import PollContext
 from moltin_jobs._tasks.operations import Operations
 
 POLLS = 3
@@ -81,12 +80,11 @@ def ours(timeout: float = math.inf) -> Contender:
                 return Snapshot(previous.job, now, previous.body)
             return Snapshot(parse_job(response, endpoints.get_job(job_id)), now, response.body)
 
-        operations = Operations()
-        context = PollContext(operations, IdSource(operations, fetch_job))
+        source = IdSource(Operations(), fetch_job)
 
         async def wait(job_id: str, body: Body) -> Any:
             bodies[job_id] = body
-            return await JobWatch(job_id, context, polling, timeout=timeout).wait()
+            return await JobWatch(job_id, source, polling, timeout=timeout).wait()
 
         yield wait
 

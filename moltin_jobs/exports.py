@@ -14,7 +14,8 @@ from ._http.downloads import EXPIRED_STATUSES, Destination, Transfer
 from ._http.partial_file import check_destination
 from ._http.transport import Transport
 from ._polling.retry import Retrier
-from ._polling.watch import JobWatch, PollContext
+from ._polling.sources import IdSource
+from ._polling.watch import JobWatch
 from ._tasks.operations import Deadline
 from ._tasks.semaphore import Semaphore
 from .errors import APIError, JobNotFoundError, JobTimeoutError, MoltinJobsError
@@ -27,19 +28,19 @@ _FILE_REMAINS = "Its file remains available: call download()."
 class Exports:
     """Exports of one session. All timeouts are in seconds, ``math.inf`` for none."""
 
-    def __init__(self, transport: Transport, retrier: Retrier, context: PollContext) -> None:
+    def __init__(self, transport: Transport, retrier: Retrier, source: IdSource) -> None:
         self._transport = transport
         # Downloads may occupy half of the connections.
         self._permits = Semaphore(max(transport.connection_limit // 2, 1))
         self._retrier = retrier
-        self._context = context
+        self._source = source
 
     async def create(self, job_type: str, filter: str | None) -> Job:  # noqa: A002 (the service's name)
         """Create a job, in one attempt."""
         request = endpoints.create_job(job_type, filter)
         response = await self._transport.send(request)
         job = parse_created_job(response, request)
-        self._context.created.add(job.id, response.received_at)
+        self._source.created.add(job.id, response.received_at)
         return job
 
     async def request_file_url(self, job_id: str, *, has_connection: bool = False) -> str:
@@ -55,7 +56,7 @@ class Exports:
         lookup = endpoints.get_job(job_id)
         found = await self._transport.send(lookup, has_connection=has_connection)
         no_file = no_file_error(response, request, parse_job(found, lookup))
-        no_file.retryable = self._context.succeeded.contains(job_id, response.received_at)
+        no_file.retryable = self._source.succeeded.contains(job_id, response.received_at)
         raise no_file
 
     async def download(self, job_id: str, destination: Destination, timeout: float) -> Path:
@@ -86,7 +87,7 @@ class Exports:
             job = await self._retrier.run(self.create, "order_export", filter)
         with _add_note(f"The job of this export is {job.id}."):
             job = await JobWatch(
-                job.id, self._context, polling, timeout, started_at=started_at, job=job
+                job.id, self._source, polling, timeout, started_at=started_at, job=job
             ).wait()
         if destination is not None:
             with (

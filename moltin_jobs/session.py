@@ -19,7 +19,7 @@ from ._http.transport import Transport
 from ._polling.retry import Retrier
 from ._polling.sources import IdSource, ListSnapshot, ListSource, Snapshot
 from ._polling.statuses import ContentLog
-from ._polling.watch import JobWatch, PollContext
+from ._polling.watch import JobWatch
 from ._tasks.operations import Operation, Operations
 from ._tasks.outcomes import gather_outcomes
 from ._tasks.threads import run_in_thread
@@ -116,11 +116,10 @@ class JobsSession:
         self._content_log = ContentLog()
         self._retrier = Retrier(operations, check_instance("retry", retry, Retry))
         if poll_by == "id":
-            source = IdSource(operations, self._fetch_job)
+            self._source = IdSource(operations, self._fetch_job)
         else:
-            source = ListSource(operations, self._fetch_job, self._fetch_list)
-        self._context = PollContext(operations, source)
-        self._exports = Exports(self._transport, self._retrier, self._context)
+            self._source = ListSource(operations, self._fetch_job, self._fetch_list)
+        self._exports = Exports(self._transport, self._retrier, self._source)
 
     @classmethod
     def from_env(cls, **options: Unpack[SessionOptions]) -> Self:
@@ -145,7 +144,7 @@ class JobsSession:
         if not hasattr(self, "_exports"):  # a debugger shows the locals of __init__
             return "<JobsSession incomplete>"
         state = "closed" if self._operations.closed else "open"
-        waits = sum(self._context.source.waits.values())
+        waits = sum(self._source.waits.values())
         return f"<JobsSession {self._transport.base_url} {state} waits={waits}>"
 
     async def __aenter__(self) -> Self:
@@ -173,15 +172,15 @@ class JobsSession:
         """Return a snapshot of the session's activity."""
         transport, operations = self._transport, self._operations
         return SessionStats(
-            waits=sum(self._context.source.waits.values()),
+            waits=sum(self._source.waits.values()),
             requests_in_flight=transport.in_flight,
             requests_queued=transport.queued,
             slots_held=transport.throttle.held,
             tasks=len(operations.tasks),
             connections=transport.connections.taken,
             requests=transport.requests,
-            polls=self._context.polls,
-            failed_polls=self._context.failed_polls,
+            polls=self._source.polls,
+            failed_polls=self._source.failed_polls,
             cooldowns=transport.throttle.cooldown.count,
         )
 
@@ -302,7 +301,7 @@ class JobsSession:
         """
         return JobWatch(
             _checked_id(job),
-            self._context,
+            self._source,
             self._checked_polling(polling),
             _checked_timeout(timeout),
             _checked_timeout(heartbeat, "heartbeat"),
@@ -421,13 +420,13 @@ class JobsSession:
         try:
             job = parse_job(response, request)
         except JobNotFoundError as error:
-            error.retryable = self._context.created.contains(job_id, response.received_at)
+            error.retryable = self._source.created.contains(job_id, response.received_at)
             raise
         state = job.state
         if state is JobState.UNKNOWN:
             self._content_log.warn_of_status(job)
         elif state is JobState.SUCCEEDED:
-            self._context.succeeded.add(job_id, response.received_at)
+            self._source.succeeded.add(job_id, response.received_at)
         return Snapshot(job, response.received_at, response.body)
 
     async def _fetch_list(self) -> ListSnapshot:

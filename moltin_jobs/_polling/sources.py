@@ -18,6 +18,7 @@ from .._tasks.operations import Operations
 from .._tasks.single_flight import SingleFlight
 from ..errors import MoltinJobsError, SessionClosedError
 from ..models import Job
+from .retry import RecentJobs
 
 FALLBACK_SECONDS = 30.0
 """Seconds for which all jobs are polled by id after a list was of no use."""
@@ -70,12 +71,21 @@ FetchList = Callable[[], Coroutine[Any, Any, ListSnapshot]]
 
 
 class IdSource:
-    """Poll each job by its id. Waits for the same job share the requests for it."""
+    """Poll each job by its id. Waits for the same job share the requests for it.
+
+    All waits of a session share the source, and what it knows of their jobs.
+    """
 
     def __init__(self, operations: Operations, fetch_job: FetchJob) -> None:
+        self.operations = operations
         self.waits: dict[str, int] = {}
         """Number of waits for each job."""
-        self._operations = operations
+        self.created = RecentJobs()
+        """Jobs that this session has just created."""
+        self.succeeded = RecentJobs()
+        """Jobs that this session has just seen succeed."""
+        self.polls = 0
+        self.failed_polls = 0
         self._fetch_job = fetch_job
         self._flights: dict[str, SingleFlight[Snapshot]] = {}
 
@@ -97,7 +107,7 @@ class IdSource:
             return self._fetch_job(job_id, poll.previous)
         flight = self._flights.get(job_id)
         if flight is None:
-            flight = SingleFlight(self._operations, lambda: self._fetch_job(job_id, None))
+            flight = SingleFlight(self.operations, lambda: self._fetch_job(job_id, None))
             self._flights[job_id] = flight
         return fetch_shared(flight, poll)
 

@@ -10,7 +10,7 @@ from typing import Self
 
 import attrs
 
-from .._tasks.operations import Deadline, Operations
+from .._tasks.operations import Deadline
 from ..errors import (
     APIError,
     JobNotFoundError,
@@ -23,7 +23,7 @@ from ..errors import (
 from ..models import Job, JobState
 from ..settings import Polling
 from .intervals import Intervals, polling_intervals
-from .retry import RecentJobs, retry_after
+from .retry import retry_after
 from .sources import IdSource, Poll, Snapshot
 
 _MIN_FAILURES = 3
@@ -31,20 +31,6 @@ _MIN_FAILURES = 3
 _MAX_MARGIN = 1.0
 
 _log = logging.getLogger("moltin_jobs.polling")
-
-
-@attrs.define(eq=False)
-class PollContext:
-    """Parts that all waits of a session share."""
-
-    operations: Operations
-    source: IdSource
-    created: RecentJobs = attrs.Factory(RecentJobs)
-    """Jobs that this session has just created."""
-    succeeded: RecentJobs = attrs.Factory(RecentJobs)
-    """Jobs that this session has just seen succeed."""
-    polls: int = 0
-    failed_polls: int = 0
 
 
 @attrs.define(eq=False, repr=False)
@@ -59,12 +45,12 @@ class JobWatch(AsyncIterator[Job]):
     """
 
     job_id: str
-    _context: PollContext
+    _source: IdSource
     _polling: Polling
     _timeout: float = math.inf
     _heartbeat: float = math.inf
     _started_at: float = attrs.Factory(
-        lambda watch: watch._context.operations.check().time(),  # noqa: SLF001
+        lambda watch: watch._source.operations.check().time(),  # noqa: SLF001
         takes_self=True,
     )
     job: Job | None = None
@@ -113,7 +99,7 @@ class JobWatch(AsyncIterator[Job]):
                         await self._finish_flight(self._flight, None)
                         continue
                     if self.next_poll_at is not None and self.next_poll_at > clock():
-                        await self._context.operations.sleep_until(self.next_poll_at)
+                        await self._source.operations.sleep_until(self.next_poll_at)
                     await self._poll()
         finally:
             self._stop()
@@ -165,18 +151,18 @@ class JobWatch(AsyncIterator[Job]):
     def _start(self) -> None:
         self._check_unused()
         self._active = True
-        self._context.source.add(self.job_id)
+        self._source.add(self.job_id)
 
     def _stop(self) -> None:
         self._active = False
-        self._context.source.remove(self.job_id)
+        self._source.remove(self.job_id)
 
     def _operation(self) -> Deadline:
-        return Deadline(self._context.operations, self._deadline, make_error=self._timeout_error)
+        return Deadline(self._source.operations, self._deadline, make_error=self._timeout_error)
 
     async def _next(self) -> Job:
         """Return the job when its status has changed, or when a heartbeat is due."""
-        clock, operations = asyncio.get_running_loop().time, self._context.operations
+        clock, operations = asyncio.get_running_loop().time, self._source.operations
         heartbeat_at = self._heartbeat_at  # infinite before the first item
         while True:
             if self._flight is not None:
@@ -217,7 +203,7 @@ class JobWatch(AsyncIterator[Job]):
         if now >= self._deadline:
             raise self._timeout_error()
         self.polls += 1
-        self._context.polls += 1
+        self._source.polls += 1
         due, self.next_poll_at = self.next_poll_at, None
         is_final = due is not None and due >= self._final_poll_at
         fresh_after = now - self._interval / 2
@@ -227,7 +213,7 @@ class JobWatch(AsyncIterator[Job]):
             fresh_after = self._final_poll_at - (self._deadline - self._final_poll_at) / 10
         try:
             # Do not bind the awaitable: the suspended coroutine would keep it between polls.
-            snapshot = await self._context.source.fetch(
+            snapshot = await self._source.fetch(
                 Poll(self.job_id, self._snapshot, fresh_after, is_final)
             )
         except MoltinJobsError as error:
@@ -256,7 +242,7 @@ class JobWatch(AsyncIterator[Job]):
         ):
             self._interval_number = 0
         if job.state is JobState.SUCCEEDED:
-            self._context.succeeded.add(self.job_id, snapshot.received_at)
+            self._source.succeeded.add(self.job_id, snapshot.received_at)
         self._plan(snapshot.received_at, 0.0)
         if _log.isEnabledFor(logging.DEBUG):
             extra: dict[str, object] = {"job_status": job.status}
@@ -274,11 +260,8 @@ class JobWatch(AsyncIterator[Job]):
             self._outage_since = now
         self.consecutive_failures += 1
         self.failed_polls += 1
-        self._context.failed_polls += 1
-        extra = {
-            "consecutive_failures": self.consecutive_failures,
-            "error": type(error).__name__,
-        }
+        self._source.failed_polls += 1
+        extra = {"consecutive_failures": self.consecutive_failures, "error": type(error).__name__}
         max_outage = self._polling.max_outage
         is_from_gateway = isinstance(error, APIError) and error.from_gateway
         # A gateway's 403 or 404 says nothing about a job that was seen before.

@@ -25,7 +25,6 @@ from moltin_jobs import (
     TransportError,
 )
 from moltin_jobs._polling.sources import IdSource, Poll, Snapshot
-from moltin_jobs._polling.watch import PollContext
 from moltin_jobs._tasks.operations import Operation, Operations
 
 pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("task_factory")]
@@ -48,9 +47,8 @@ class ScriptedSource(IdSource):
         super().__init__(self.operations, self.fetch_nothing)
         self.script = script
         self.latency = latency
-        self.context = PollContext(self.operations, self)
         self.registered: list[str] = []
-        self.polls: list[Poll] = []
+        self.received: list[Poll] = []
         self.polled_at: list[float] = []
         self.cancelled = 0
 
@@ -64,7 +62,7 @@ class ScriptedSource(IdSource):
         raise NotImplementedError
 
     async def fetch(self, poll: Poll) -> Snapshot:
-        self.polls.append(poll)
+        self.received.append(poll)
         self.polled_at.append(round(now(), 6))
         result = self.script(now())
         try:
@@ -78,7 +76,7 @@ class ScriptedSource(IdSource):
         return Snapshot(Job(id="a", status=result), now())
 
     def watch(self, polling: Polling = EXACT, **options: Any) -> JobWatch:
-        return JobWatch("a", self.context, polling, **options)
+        return JobWatch("a", self, polling, **options)
 
     async def statuses(self, polling: Polling = EXACT, **options: Any) -> list[str]:
         """Iterate over a watch to its end."""
@@ -174,11 +172,11 @@ class TestSchedule:
     async def test_poll_gets_the_previous_snapshot_and_the_age_that_is_recent_enough(self) -> None:
         source = ends_at(7)
         await source.watch(timeout=60).wait()
-        statuses = [poll.previous and poll.previous.job.status for poll in source.polls]
+        statuses = [poll.previous and poll.previous.job.status for poll in source.received]
         assert statuses == [None, "started", "started", "started"]
-        assert [poll.fresh_after for poll in source.polls] == [0, 0.5, 2, 5]
-        assert {poll.job_id for poll in source.polls} == {"a"}
-        assert not any(poll.is_final for poll in source.polls)
+        assert [poll.fresh_after for poll in source.received] == [0, 0.5, 2, 5]
+        assert {poll.job_id for poll in source.received} == {"a"}
+        assert not any(poll.is_final for poll in source.received)
 
 
 class TestEnd:
@@ -301,7 +299,7 @@ class TestCancelledStep:
         assert now() == 10
         assert source.polled_at == [0]
         assert source.cancelled == 0
-        assert (watch.polls, source.context.polls) == (1, 1)
+        assert (watch.polls, source.polls) == (1, 1)
 
     async def test_poll_that_ends_between_two_steps_is_yielded_by_the_next(self) -> None:
         source = changes_at({0: "pending", 0.5: "success"}, latency=2)
@@ -397,7 +395,7 @@ class TestCancelledStep:
         await asyncio.wait([wait])
         with pytest.raises(JobTimeoutError):
             await watch.wait()
-        assert [poll.is_final for poll in source.polls[-3:]] == [False, True, True]
+        assert [poll.is_final for poll in source.received[-3:]] == [False, True, True]
         assert source.polled_at[-2:] == [9, 9.25]
 
     async def test_cancellation_of_the_watching_task_is_not_absorbed(self) -> None:
@@ -583,7 +581,7 @@ class TestAttributes:
             ("started", 6, 4, 0, error, 9),
             ("success", 7, 4, 0, error, None),
         ]
-        assert (source.context.polls, source.context.failed_polls) == (7, 4)
+        assert (source.polls, source.failed_polls) == (7, 4)
 
     async def test_next_poll_at_after_the_end_of_an_iteration_is_none(self) -> None:
         watch = ends_at(1).watch()
@@ -604,7 +602,7 @@ class TestTimeout:
         source = ends_at(1.3)
         assert await source.statuses(timeout=1.8) == ["started", "success"]
         assert source.polled_at == [0, 1, 1.62]
-        assert [poll.is_final for poll in source.polls] == [False, False, True]
+        assert [poll.is_final for poll in source.received] == [False, False, True]
 
     async def test_last_poll_starts_at_most_a_second_before_the_deadline(self) -> None:
         source = ends_at(98.5)
@@ -616,8 +614,8 @@ class TestTimeout:
         source = ends_at(99)
         with pytest.raises(JobTimeoutError):
             await source.watch(timeout=10).wait()
-        assert source.polls[-1].is_final
-        assert source.polls[-1].fresh_after == pytest.approx(8.9)
+        assert source.received[-1].is_final
+        assert source.received[-1].fresh_after == pytest.approx(8.9)
 
     @pytest.mark.parametrize("use", ["wait", "iterate"])
     async def test_timeout_error_states_what_was_last_seen(self, use: str) -> None:
