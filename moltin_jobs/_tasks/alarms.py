@@ -33,10 +33,9 @@ class Alarms:
 
     def set(self, target: AlarmTarget, when: float) -> None:
         """Set the alarm of ``target``, and replace the one that it has."""
-        if not target.alarm:
-            self._active += 1
-        elif len(self._heap) > 2 * self._active + _MIN_STALE_ENTRIES:
-            self._compact()
+        if target.alarm:
+            self.clear(target)
+        self._active += 1
         self._last_number += 1
         target.alarm = self._last_number
         heapq.heappush(self._heap, (when, self._last_number, target))
