@@ -176,7 +176,7 @@ class JobsSession:
             requests_in_flight=transport.in_flight,
             requests_queued=transport.queued,
             slots_held=transport.throttle.held,
-            tasks=len(operations.tasks),
+            tasks=sum(not task.done() for task in operations.tasks),
             connections=transport.connections.taken,
             requests=transport.requests,
             polls=self._source.polls,

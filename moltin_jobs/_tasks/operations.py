@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import math
 from collections.abc import Callable, Coroutine
 from typing import Any, Self, TypeVar
@@ -26,6 +25,7 @@ class Operations:
         self.running: dict[asyncio.Task[Any], Operation] = {}
         """The innermost operation of each task."""
         self.tasks: set[asyncio.Task[Any]] = set()
+        """Tasks of the session. One that is done is removed in the next pass of the loop."""
         self.closed = False
         self.loop: asyncio.AbstractEventLoop | None = None
         self.progress = asyncio.Event()
@@ -63,23 +63,12 @@ class Operations:
         except RuntimeError:
             coroutine.close()  # otherwise Python warns that it was never awaited
             raise
-        task = loop.create_task(self._run(coroutine))
+        task = loop.create_task(coroutine)
         self.tasks.add(task)
-        task.add_done_callback(functools.partial(self._end_task, coroutine))
+        task.add_done_callback(self._end_task)
         return task
 
-    async def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        try:
-            return await coroutine
-        finally:
-            # A callback of the task runs one pass of the loop later, and `stats` would count it.
-            self.tasks.discard(asyncio.current_task())
-            self.progress.set()
-
-    def _end_task(self, coroutine: Coroutine[Any, Any, Any], task: asyncio.Task[Any]) -> None:
-        # A task cancelled before its first step never enters `_run`. An eager task may finish
-        # before it is added.
-        coroutine.close()
+    def _end_task(self, task: asyncio.Task[Any]) -> None:
         self.tasks.discard(task)
         self.progress.set()
         retrieve_exception(task)
