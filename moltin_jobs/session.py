@@ -200,7 +200,7 @@ class JobsSession:
             return (await self._fetch_job(job_id)).job
         except MoltinJobsError as error:
             first_error = error
-        return (await self._retrier.retry(first_error, self._fetch_job, job_id)).job
+        return (await self._retrier.run(self._fetch_job, job_id, error=first_error)).job
 
     @overload
     async def get_jobs(

@@ -49,34 +49,34 @@ class Retrier:
         self._max_attempts = retry.max_attempts
         self._intervals = retry_intervals(retry)
 
-    async def run(self, function: Callable[..., Awaitable[T]], *arguments: object) -> T:
+    async def run(
+        self,
+        function: Callable[..., Awaitable[T]],
+        *arguments: object,
+        error: MoltinJobsError | None = None,
+    ) -> T:
         """Await ``function(*arguments)`` until it succeeds, and return its result.
+
+        If ``error`` is given, the first attempt has failed with it already.
 
         Raises:
             MoltinJobsError: the last attempt failed.
         """
-        try:
-            return await function(*arguments)
-        except MoltinJobsError as error:
-            first_error = error
-        return await self.retry(first_error, function, *arguments)
-
-    async def retry(
-        self, error: MoltinJobsError, function: Callable[..., Awaitable[T]], *arguments: object
-    ) -> T:
-        """Do as `run` does after a first attempt that failed with ``error``."""
         attempt = 1
-        while self._may_retry(error, attempt):
+        while True:
+            if error is None:
+                try:
+                    return await function(*arguments)
+                except MoltinJobsError as caught:
+                    error = caught
+            if not self._may_retry(error, attempt):
+                raise error
             interval = max(self._intervals.interval(attempt - 1), retry_after(error))
             _log_retry(error, attempt, interval)
             with Operation(self._operations):
                 await self._operations.sleep_until(asyncio.get_running_loop().time() + interval)
-            try:
-                return await function(*arguments)
-            except MoltinJobsError as next_error:
-                error = next_error
+            error = None
             attempt += 1
-        raise error
 
     def _may_retry(self, error: MoltinJobsError, attempt: int) -> bool:
         if isinstance(error, RateLimitError) and (error.retry_after or 0.0) > MAX_RETRY_AFTER:
