@@ -119,8 +119,9 @@ class Exports:
         async with self._permits, self._transport.connections:
             for is_last in (False, True):
                 address = await self.request_file_url(job_id, has_connection=True)
+                request = endpoints.get_file(job_id)
                 transfer = Transfer(
-                    self._transport.operations, transport=self._transport, job_id=job_id
+                    self._transport.operations, request=request, transport=self._transport
                 )
                 try:
                     await transfer.save(address, destination)

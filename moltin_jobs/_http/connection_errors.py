@@ -1,4 +1,4 @@
-"""Exceptions of aiohttp and of the operating system, as `TransportError`.
+"""Reasons of the exceptions of aiohttp and of the operating system, for a `TransportError`.
 
 No message contains bytes that the peer has sent, or an address with a signature.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import aiohttp
 
-from ..errors import TransportError, single_line
+from ..errors import single_line
 from .addresses import host_of, join_host
 
 NOT_SENT = (
@@ -20,28 +20,8 @@ NOT_SENT = (
 _TRUST = "Check base_url, or pass an http_session whose SSL context trusts the certificate."
 
 
-def transport_error(
-    error: Exception, description: str, host: str, job_id: str | None
-) -> TransportError:
-    """Return the exception for a request to ``host`` without a complete response."""
-    reason, advice, retryable = _explain(error, host)
-    return TransportError(description, reason, advice, retryable=retryable, job_id=job_id)
-
-
-def timeout_error(
-    description: str, host: str, seconds: float, job_id: str | None
-) -> TransportError:
-    """Return the exception for an attempt that has taken too long."""
-    return TransportError(
-        description,
-        f"no complete response from {host} within {seconds:g} s",
-        "Try again later, or use a longer request_timeout.",
-        job_id=job_id,
-    )
-
-
-def _explain(error: Exception, host: str) -> tuple[str, str, bool]:
-    """Return the reason, what to do, and whether a retry may succeed."""
+def explain(error: Exception, host: str) -> tuple[str, str, bool]:
+    """Return why a request to ``host`` failed, what to do, and whether a retry may succeed."""
     if isinstance(error, aiohttp.ClientConnectorError):
         return _explain_connecting(error, host)
     if isinstance(error, aiohttp.ServerFingerprintMismatch):

@@ -6,7 +6,6 @@ the user's HTTP session do apply.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import math
 import time
@@ -18,14 +17,13 @@ import attrs
 from yarl import URL
 
 from .._api.failures import parse_retry_after
-from .._tasks.operations import Operation
-from ..errors import APIError, ServerError, TransportError, raise_unchained
+from ..errors import APIError, ServerError, raise_unchained
 from .addresses import check_file_url, host_of, join_redirect
-from .connection_errors import timeout_error, transport_error
+from .connection_errors import explain
 from .content_coding import Decoder
 from .headers import USER_AGENT, strip_headers
 from .partial_file import PartialFile
-from .transport import NO_TIMEOUT, Transport
+from .transport import NO_TIMEOUT, Exchange
 
 ProgressCallback = Callable[[int, int | None], object]
 """Called with the bytes received so far, and the length of the file if that is known."""
@@ -50,12 +48,10 @@ class Destination:
 
 
 @attrs.define(eq=False)
-class Transfer(Operation):
+class Transfer(Exchange):
     """Download of one file, in one attempt. The caller holds a connection permit for it."""
 
-    transport: Transport = attrs.field(kw_only=True)
-    job_id: str = attrs.field(kw_only=True)
-    _host: str = attrs.field(default="", init=False)
+    host: str = attrs.field(default="", init=False)
     _has_response: bool = attrs.field(default=False, init=False)
 
     async def save(self, address: str, destination: Destination) -> None:
@@ -78,8 +74,11 @@ class Transfer(Operation):
         """Return the response with the file, after all redirects."""
         loopback = self.transport.base_url.scheme == "http"
         for _ in range(_MAX_REDIRECTS + 1):
-            url = check_file_url(address, self._description, loopback=loopback, job_id=self.job_id)
-            self._host = host_of(url)
+            request = self.request
+            url = check_file_url(
+                address, request.description, loopback=loopback, job_id=request.job_id
+            )
+            self.host = host_of(url)
             response = await self._get(url)
             if response.status == 200:
                 return response
@@ -88,7 +87,7 @@ class Transfer(Operation):
             if not 300 <= response.status <= 399 or location is None:
                 raise self._status_error(response)
             address = join_redirect(url, location)
-        raise self._error(f"more than {_MAX_REDIRECTS} redirects")
+        raise self.error(f"more than {_MAX_REDIRECTS} redirects", _TRY_AGAIN)
 
     async def _get(self, url: URL) -> aiohttp.ClientResponse:
         with self._waiting():
@@ -108,7 +107,7 @@ class Transfer(Operation):
             decoder = Decoder(coding)
         except ValueError as reason:
             advice = "Report this to the service's support."
-            raise self._error(str(reason), advice, retryable=False) from None
+            raise self.error(str(reason), advice, retryable=False) from None
         length = None if coding else response.content_length
         self._check_size(length or 0, destination)
         size = 0
@@ -121,7 +120,7 @@ class Transfer(Operation):
                     if destination.progress is not None:
                         destination.progress(size, length)
             if not decoder.is_complete:
-                raise self._error("its compressed content is truncated")
+                raise self.error("its compressed content is truncated", _TRY_AGAIN)
             await file.commit()
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
@@ -139,11 +138,11 @@ class Transfer(Operation):
     @contextlib.contextmanager
     def _waiting(self) -> Iterator[None]:
         """Bound the time for the headers, or for the next bytes, and translate exceptions."""
-        self.end_at(asyncio.get_running_loop().time() + self.transport.request_timeout)
+        self.start_timer()
         try:
             yield
         except (aiohttp.ClientError, OSError) as error:
-            raise_unchained(transport_error(error, self._description, self._host, self.job_id))
+            raise_unchained(self.error(*explain(error, self.host)))
         finally:
             self.end_at(math.inf)  # the timeout does not count the disk and the caller
 
@@ -151,42 +150,27 @@ class Transfer(Operation):
         try:
             yield from decoder.decode(chunk)
         except ValueError as error:
-            raise self._error(f"its content cannot be decoded: {error}") from None
+            raise self.error(f"its content cannot be decoded: {error}", _TRY_AGAIN) from None
 
     def _check_size(self, size: int, destination: Destination) -> None:
         limit = destination.max_bytes
         if limit is not None and size > limit:
             reason = f"it is larger than max_bytes={limit}"
-            raise self._error(reason, "Use a larger max_bytes.", retryable=False)
+            raise self.error(reason, "Use a larger max_bytes.", retryable=False)
 
     def timeout_error(self) -> Exception:
         """Return the exception for a host that does not respond, or too slowly."""
-        seconds = self.transport.request_timeout
         if not self._has_response:
-            return timeout_error(self._description, self._host, seconds, self.job_id)
-        return self._error(
-            f"less than {_MIN_PROGRESS} bytes from {self._host} within {seconds:g} s",
-            "Try again later, or use a longer request_timeout.",
-        )
+            return super().timeout_error()
+        return self.slow_error(f"less than {_MIN_PROGRESS} bytes")
 
     def _status_error(self, response: aiohttp.ClientResponse) -> APIError:
         is_server_error = 500 <= response.status <= 599
         expired = "Its address may have expired. Download it again to request a new one."
         return (ServerError if is_server_error else APIError)(
             response.status,
-            f"{self._description} on {self._host}",
+            f"{self.request.description} on {self.host}",
             retry_after=parse_retry_after(response.headers.get("Retry-After"), time.time()),
-            job_id=self.job_id,
+            job_id=self.request.job_id,
             advice=_TRY_AGAIN if is_server_error else expired,
         )
-
-    def _error(
-        self, reason: str, advice: str = _TRY_AGAIN, *, retryable: bool = True
-    ) -> TransportError:
-        return TransportError(
-            self._description, reason, advice, retryable=retryable, job_id=self.job_id
-        )
-
-    @property
-    def _description(self) -> str:
-        return f"the file of job {self.job_id}"

@@ -24,10 +24,10 @@ from .._api.parsing import parse_token
 from .._tasks.operations import Operation, Operations
 from .._tasks.semaphore import Semaphore
 from ..auth import Auth, ClientCredentials, TokenProvider
-from ..errors import MoltinJobsError, SessionClosedError, raise_unchained
+from ..errors import MoltinJobsError, SessionClosedError, TransportError, raise_unchained
 from ..settings import RateLimiter, Secret, require
 from .addresses import host_of, parse_base_url
-from .connection_errors import NOT_SENT, timeout_error, transport_error
+from .connection_errors import NOT_SENT, explain
 from .headers import request_headers
 from .rate_limit import Throttle
 
@@ -43,11 +43,43 @@ _current_attempt: contextvars.ContextVar[Attempt] = contextvars.ContextVar("atte
 
 
 @attrs.define(eq=False)
-class Attempt(Operation):
-    """One execution of a request."""
+class Exchange(Operation):
+    """Operation that sends a request to one host, and receives the response."""
 
     request: Request = attrs.field(kw_only=True)
+    """Names the request in messages."""
     transport: Transport = attrs.field(kw_only=True, repr=False)
+
+    @property
+    def host(self) -> str:
+        """Host and port, for messages."""
+        return self.transport.host
+
+    def start_timer(self) -> None:
+        """Start the request timeout, again if it runs already."""
+        self.end_at(asyncio.get_running_loop().time() + self.transport.request_timeout)
+
+    def timeout_error(self) -> Exception:
+        """Return the exception for a request timeout."""
+        return self.slow_error("no complete response")
+
+    def slow_error(self, what: str) -> TransportError:
+        """Return the exception for ``what`` within the request timeout."""
+        reason = f"{what} from {self.host} within {self.transport.request_timeout:g} s"
+        return self.error(reason, "Try again later, or use a longer request_timeout.")
+
+    def error(self, reason: str, advice: str, retryable: bool = True) -> TransportError:
+        """Return the exception for the lack of a complete response."""
+        request = self.request
+        return TransportError(
+            request.description, reason, advice, retryable=retryable, job_id=request.job_id
+        )
+
+
+@attrs.define(eq=False)
+class Attempt(Exchange):
+    """One execution of a request. Its timeout does not run while it is queued."""
+
     queued_at: float = attrs.field(kw_only=True)
     """Moment from which the attempt waits for a connection, a token or a slot."""
     received_at: float = attrs.field(default=0.0, init=False)
@@ -60,17 +92,9 @@ class Attempt(Operation):
     was_sent: bool = attrs.field(default=False, init=False)
     """Whether the request may have reached the service."""
 
-    def start_timer(self) -> None:
-        """Start the timeout of the attempt again. It does not run while the attempt is queued."""
-        self.end_at(asyncio.get_running_loop().time() + self.transport.request_timeout)
-
-    def timeout_error(self) -> Exception:
-        """Return the exception for an attempt that has taken too long."""
-        request, transport = self.request, self.transport
-        error = timeout_error(
-            request.description, transport.host, transport.request_timeout, request.job_id
-        )
-        return self.mark_if_sent(error)
+    def error(self, reason: str, advice: str, retryable: bool = True) -> TransportError:
+        """Return the exception for the lack of a complete response."""
+        return self.mark_if_sent(super().error(reason, advice, retryable))
 
     def to_error(self, error: Exception) -> Exception:
         """Return the exception for an attempt that aiohttp ended with ``error``."""
@@ -81,8 +105,7 @@ class Attempt(Operation):
             return SessionClosedError(_HTTP_SESSION_CLOSED) if is_closed else error
         if isinstance(error, NOT_SENT):
             self.was_sent = False
-        request, host = self.request, self.transport.host
-        return self.mark_if_sent(transport_error(error, request.description, host, request.job_id))
+        return self.error(*explain(error, self.host))
 
     def closed_error(self) -> SessionClosedError:
         """Return the exception for an attempt during which the session was closed."""
