@@ -11,11 +11,11 @@ from moltin_jobs._tasks.threads import run_in_thread
 
 
 async def test_result_and_arguments_are_passed_on() -> None:
-    def describe(number: int, *, unit: str) -> str:
+    def describe(number: int, unit: str) -> str:
         assert threading.current_thread() is not threading.main_thread()
         return f"{number} {unit}"
 
-    assert await run_in_thread(describe, 5, unit="s") == "5 s"
+    assert await run_in_thread(describe, 5, "s") == "5 s"
 
 
 async def test_exception_of_the_function_is_raised() -> None:
