@@ -19,31 +19,19 @@ async def gather_outcomes(
     ``Task.cancelling()`` at 1 when its exception is caught.
     """
     tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
-    if not tasks:
-        return []
     until = asyncio.ALL_COMPLETED if return_exceptions else asyncio.FIRST_EXCEPTION
     try:
-        await asyncio.wait(tasks, return_when=until)
+        if tasks:
+            await asyncio.wait(tasks, return_when=until)
     finally:
-        await _cancel(tasks)
-    if return_exceptions:
-        return [_outcome(task) for task in tasks]
-    for task in tasks:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            raise error
-    return [task.result() for task in tasks]
-
-
-async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:
-    pending = [task for task in tasks if not task.done()]
-    for task in pending:
-        task.cancel()
-    for task in tasks:
-        task.add_done_callback(retrieve_exception)
-    if pending:
-        await asyncio.wait(pending)
-
-
-def _outcome(task: asyncio.Task[Any]) -> Any:
-    error = task.exception()  # raises CancelledError for a task that was cancelled
-    return task.result() if error is None else error
+        for task in tasks:
+            task.add_done_callback(retrieve_exception)
+        pending = [task for task in tasks if task.cancel()]  # False for one that has ended
+        if pending:
+            await asyncio.wait(pending)
+    if not return_exceptions:
+        for task in tasks:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+    # Raises CancelledError for a task that was cancelled.
+    return [task.result() if (error := task.exception()) is None else error for task in tasks]
