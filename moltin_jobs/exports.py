@@ -22,22 +22,26 @@ from .errors import APIError, JobNotFoundError, JobTimeoutError, MoltinJobsError
 from .models import Job
 from .settings import Polling
 
+_DOWNLOAD_AGAIN = "Download it again, or use a longer timeout."
 _FILE_REMAINS = "Its file remains available: call download()."
 
 
 class Exports:
     """Exports of one session. All timeouts are in seconds, ``math.inf`` for none."""
 
-    def __init__(self, transport: Transport, retrier: Retrier, source: IdSource) -> None:
+    def __init__(
+        self, transport: Transport, retrier: Retrier, source: IdSource, polling: Polling
+    ) -> None:
         self._transport = transport
         # Downloads may occupy half of the connections.
         self._permits = Semaphore(max(transport.connection_limit // 2, 1))
         self._retrier = retrier
         self._source = source
+        self._polling = polling
 
-    async def create(self, job_type: str, filter: str | None) -> Job:  # noqa: A002 (the service's name)
+    async def create(self, job_type: str, order_filter: str | None) -> Job:
         """Create a job, in one attempt."""
-        request = endpoints.create_job(job_type, filter)
+        request = endpoints.create_job(job_type, order_filter)
         response = await self._transport.send(request)
         job = parse_created_job(response, request)
         self._source.created.add(job.id, response.received_at)
@@ -61,57 +65,45 @@ class Exports:
 
     async def download(self, job_id: str, destination: Destination, timeout: float) -> Path:
         """Save the file of a job, and return its path."""
-        with self._limit(
-            self._transport.operations.check().time(),
-            timeout,
-            job_id,
-            unfinished="was not downloaded",
-            advice="Download it again, or use a longer timeout.",
-        ):
+        started_at = self._transport.operations.check().time()
+        with self._limit(started_at, timeout, "was not downloaded", _DOWNLOAD_AGAIN, job_id=job_id):
             await check_destination(destination.path)
             await self._retrier.run(self._save, job_id, destination)
         return destination.path
 
     async def export_orders(
-        self,
-        filter: str | None,  # noqa: A002 (the service's name)
-        destination: Destination | None,
-        timeout: float,
-        polling: Polling,
+        self, order_filter: str | None, destination: Destination | None, timeout: float
     ) -> Job:
         """Create an export, wait for it, and save its file if there is a destination."""
         started_at = self._transport.operations.check().time()
-        with self._limit(started_at, timeout, None, unfinished="was not created", advice=MAY_EXIST):
+        with self._limit(started_at, timeout, "was not created", MAY_EXIST, job_id=None):
             if destination is not None:
                 await check_destination(destination.path)
-            job = await self._retrier.run(self.create, "order_export", filter)
+            job = await self._retrier.run(self.create, "order_export", order_filter)
         with _add_note(f"The job of this export is {job.id}."):
             job = await JobWatch(
-                job.id, self._source, polling, timeout, started_at=started_at, job=job
+                job.id, self._source, self._polling, timeout, started_at=started_at, job=job
             ).wait()
         if destination is not None:
             with (
                 _add_note(f"Job {job.id} has succeeded. {_FILE_REMAINS}"),
                 self._limit(
-                    started_at,
-                    timeout,
-                    job.id,
-                    job=job,
-                    unfinished="was not saved",
-                    advice=_FILE_REMAINS,
+                    started_at, timeout, "was not saved", _FILE_REMAINS, job_id=job.id, job=job
                 ),
             ):
                 await self._retrier.run(self._save, job.id, destination)
         return job
 
     def _limit(
-        self, started_at: float, timeout: float, job_id: str | None, **details: Any
+        self, started_at: float, timeout: float, unfinished: str, advice: str, **known: Any
     ) -> Deadline:
         """Raise `JobTimeoutError` if the block takes longer than ``timeout``."""
         return Deadline(
             self._transport.operations,
             started_at + timeout,
-            make_error=lambda: JobTimeoutError(job_id, timeout=timeout, **details),
+            make_error=lambda: JobTimeoutError(
+                timeout=timeout, unfinished=unfinished, advice=advice, **known
+            ),
         )
 
     async def _save(self, job_id: str, destination: Destination) -> None:

@@ -119,7 +119,7 @@ class JobsSession:
             self._source = IdSource(operations, self._fetch_job)
         else:
             self._source = ListSource(operations, self._fetch_job, self._fetch_list)
-        self._exports = Exports(self._transport, self._retrier, self._source)
+        self._exports = Exports(self._transport, self._retrier, self._source, polling)
 
     @classmethod
     def from_env(cls, **options: Unpack[SessionOptions]) -> Self:
@@ -405,9 +405,8 @@ class JobsSession:
                 the job.
         """
         _check_filter(filter)
-        limit = _checked_timeout(timeout)
         target = None if destination is None else Destination(Path(destination), progress)
-        return await self._exports.export_orders(filter, target, limit, self._polling)
+        return await self._exports.export_orders(filter, target, _checked_timeout(timeout))
 
     def _checked_polling(self, polling: Polling | None) -> Polling:
         return self._polling if polling is None else check_instance("polling", polling, Polling)
