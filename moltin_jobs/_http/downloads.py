@@ -21,7 +21,7 @@ from ..errors import APIError, ServerError, raise_unchained
 from .addresses import check_file_url, host_of, join_redirect
 from .connection_errors import explain
 from .content_coding import Decoder
-from .headers import USER_AGENT, strip_headers
+from .headers import USER_AGENT
 from .partial_file import PartialFile
 from .transport import NO_TIMEOUT, Exchange
 
@@ -36,6 +36,18 @@ _MIN_PROGRESS = 1024
 """Bytes that must arrive within the request timeout."""
 _HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": USER_AGENT}
 _TRY_AGAIN = "Try again: nothing was saved."
+
+
+async def strip_headers(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Client middleware that sends only the necessary headers to the host of a file.
+
+    The user's ``http_session`` may add cookies, default headers and credentials of its own.
+    """
+    request.headers.clear()
+    request.headers.update(_HEADERS, Host=str(request.url.host_port_subcomponent))
+    return await handler(request)
 
 
 @attrs.frozen

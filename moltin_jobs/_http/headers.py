@@ -1,11 +1,9 @@
-"""Headers of requests."""
+"""Headers of the requests of the API."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-
-import aiohttp
 
 from .. import __version__
 from ..errors import ConfigurationError, describe
@@ -22,7 +20,6 @@ _RESERVED = {
     "transfer-encoding",
 }
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
-_FILE_HEADERS = {"accept", "accept-encoding", "connection", "user-agent"}
 
 
 def request_headers(extra: Mapping[str, str]) -> dict[str, str]:
@@ -48,17 +45,3 @@ def request_headers(extra: Mapping[str, str]) -> dict[str, str]:
         else:
             headers[name] = value
     return headers
-
-
-async def strip_headers(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    """Client middleware that sends only the necessary headers to the host of a file.
-
-    The user's ``http_session`` may add cookies, default headers and credentials of its own.
-    """
-    for name in list(request.headers):
-        if name.lower() not in _FILE_HEADERS:
-            request.headers.popall(name, None)  # a name that occurs twice is removed at once
-    request.headers["Host"] = str(request.url.host_port_subcomponent)
-    return await handler(request)
