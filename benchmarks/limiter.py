@@ -15,7 +15,7 @@ SECONDS = 5.0
 
 async def use_slot(throttle: Throttle) -> None:
     """Queue for a slot, acquire it and release it, as an attempt that gets its response at once."""
-    async with throttle.queue:
+    async with throttle.head_of_queue:
         await throttle.acquire()
         await asyncio.sleep(0)  # lets other callers join the queue, as a token request does
     throttle.release(asyncio.get_running_loop().time())
@@ -31,7 +31,7 @@ async def use_slots(queue_length: int) -> None:
         for _ in remaining:
             await use_slot(throttle)
 
-    async with throttle.queue:  # all join the queue before the first slot is acquired
+    async with throttle.head_of_queue:  # all join the queue before the first slot is acquired
         tasks = [asyncio.create_task(work()) for _ in range(queue_length + 1)]
         await asyncio.sleep(0)
     await asyncio.gather(*tasks)

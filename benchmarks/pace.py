@@ -3,6 +3,7 @@
 The lag is the time from the end of a job to the poll that detects it.
 """
 
+import functools
 import heapq
 import itertools
 import math
@@ -14,7 +15,7 @@ import backoff
 
 from benchmarks.table import print_table
 from moltin_jobs import Polling
-from moltin_jobs._polling.intervals import polling_intervals
+from moltin_jobs._polling.intervals import polling_interval
 
 Schedule = Callable[[], Iterator[float]]
 """Returns the intervals of one wait in seconds."""
@@ -27,7 +28,7 @@ COMPARED = (OURS, "fixed 5 s", "exponential, doubling, to 60 s")
 
 
 def default_polling() -> Iterator[float]:
-    return map(polling_intervals(Polling()).interval, itertools.count())
+    return map(functools.partial(polling_interval, Polling()), itertools.count())
 
 
 def fixed(seconds: float) -> Schedule:

@@ -1,4 +1,4 @@
-"""An asyncio client for the Jobs of Elastic Path Commerce (once Moltin)."""
+"""Asyncio client for the Jobs API of Elastic Path Commerce (formerly Moltin)."""
 
 __version__ = "0.1.0"
 

@@ -1,6 +1,6 @@
 """Entry point of the command line."""
 
-import io
+import contextlib
 import sys
 
 
@@ -13,9 +13,9 @@ def main() -> None:
             raise
         sys.stderr.write("error: the command line needs: pip install 'moltin-jobs[cli]'\n")
         sys.exit(2)
-    if isinstance(sys.stdout, io.TextIOWrapper):
+    with contextlib.suppress(AttributeError):  # there may be no stdout
         # Escape characters that it cannot encode, as stderr does, instead of failing.
-        sys.stdout.reconfigure(errors="backslashreplace")
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     commands(prog_name="moltin-jobs")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import inspect
 import logging
@@ -14,13 +15,23 @@ from typing import cast
 import attrs
 
 from ._tasks.single_flight import error_for_one_caller
-from .errors import ConfigurationError, SessionClosedError, TransportError, single_line
+from .errors import (
+    ConfigurationError,
+    MoltinJobsError,
+    SessionClosedError,
+    TransportError,
+    single_line,
+)
 from .settings import Secret, check_text, is_token, validator
 
 _log = logging.getLogger("moltin_jobs.http")
 _REFRESH_EARLY_SECONDS = 60.0
 _REFRESH_EARLY_FRACTION = 0.2
 _RETRY_EARLY_REFRESH_SECONDS = 5.0
+
+
+def _to_secret(value: str | Secret) -> Secret:
+    return value if isinstance(value, Secret) else Secret(value)
 
 
 @attrs.frozen
@@ -32,13 +43,13 @@ class ClientCredentials:
     """
 
     client_id: str = attrs.field(validator=validator(check_text))
-    client_secret: Secret = attrs.field(converter=Secret, validator=validator(check_text))
+    client_secret: Secret = attrs.field(converter=_to_secret, validator=validator(check_text))
 
 
 Auth = str | ClientCredentials | Callable[[], Awaitable[str]]
 """A bearer token, client credentials, or an async callable that returns a token."""
 
-TokenRequest = Callable[[ClientCredentials], Awaitable[tuple[Secret, float]]]
+FetchToken = Callable[[ClientCredentials], Awaitable[tuple[Secret, float]]]
 """Requests a token. Returns it with its lifetime in seconds, ``math.inf`` if that is unknown."""
 
 
@@ -52,7 +63,7 @@ def auth_from_env() -> Auth:
     if client_id and client_secret:
         return ClientCredentials(client_id.value, client_secret.value)
     if token := _variable("EPCC_ACCESS_TOKEN"):
-        # A Secret, since the caller keeps it in a local while another setting may be rejected.
+        # Still a Secret: if another setting is invalid, the traceback shows the caller's locals.
         return cast("str", _check_token(token, "EPCC_ACCESS_TOKEN"))
     if client_id or client_secret:
         missing = "EPCC_CLIENT_SECRET" if client_id else "EPCC_CLIENT_ID"
@@ -77,22 +88,22 @@ class TokenProvider:
     Only the request at the head of the queue calls `get`, so at most one refresh runs.
     """
 
-    def __init__(self, auth: Auth, request_token: TokenRequest, *, timeout: float) -> None:
+    def __init__(self, auth: Auth, request_token: FetchToken, *, timeout: float) -> None:
         self.token: Secret | None = None
         self.fresh_until = -math.inf
         """Moment of the loop's clock from which ``token`` should be refreshed."""
         self._expires_at = self._refreshed_at = self._failed_at = -math.inf
-        self._refresh: Callable[[], Awaitable[tuple[Secret, float]]]
-        self._failure: Callable[[], BaseException] | None = None
+        self._fetch_token: Callable[[], Awaitable[tuple[Secret, float]]]
+        self._make_failure: Callable[[], BaseException] | None = None
         self.is_refreshable = not isinstance(auth, (str, Secret))
         """Whether a rejected token can be replaced."""
         if isinstance(auth, (str, Secret)):
             token = Secret(auth) if isinstance(auth, str) else auth
             self.token, self.fresh_until = _check_token(token, "auth"), math.inf
         elif callable(auth):
-            self._refresh = functools.partial(_call, auth, timeout)
+            self._fetch_token = functools.partial(_fetch_from_callable, auth, timeout)
         elif isinstance(auth, ClientCredentials):
-            self._refresh = functools.partial(request_token, auth)
+            self._fetch_token = functools.partial(request_token, auth)
         else:
             raise ConfigurationError(
                 f"auth must be a token, ClientCredentials or an async callable that returns a "
@@ -119,17 +130,21 @@ class TokenProvider:
         token = self.token if self.token is not rejected else None
         if token is not None and loop.time() < self.fresh_until:
             return token
-        if self._failure is not None and self._failed_at >= queued_at:
-            raise self._failure()
+        if self._make_failure is not None and self._failed_at >= queued_at:
+            raise self._make_failure()
         try:
-            return await self._refreshed()
+            return await self._refresh()
         except SessionClosedError:
             raise
         except Exception as error:
             now = loop.time()
             if token is None or now >= self._expires_at:
                 self._failed_at = now
-                self._failure = functools.partial(error_for_one_caller, error, error.__traceback__)
+                # A copy, since this caller may add a note to its own.
+                shared = copy.copy(error) if isinstance(error, MoltinJobsError) else error
+                self._make_failure = functools.partial(
+                    error_for_one_caller, shared, error.__traceback__
+                )
                 raise
             self.fresh_until = min(now + _RETRY_EARLY_REFRESH_SECONDS, self._expires_at)
             _log.warning(
@@ -142,10 +157,10 @@ class TokenProvider:
 
     def forget_failure(self) -> None:
         """Drop the exception of a failed refresh, which keeps the frames of its callers alive."""
-        self._failure = None
+        self._make_failure = None
 
-    async def _refreshed(self) -> Secret:
-        token, lifetime = await self._refresh()
+    async def _refresh(self) -> Secret:
+        token, lifetime = await self._fetch_token()
         self.forget_failure()
         now = self._refreshed_at = asyncio.get_running_loop().time()
         early = min(_REFRESH_EARLY_SECONDS, lifetime * _REFRESH_EARLY_FRACTION)
@@ -157,13 +172,15 @@ class TokenProvider:
 def _check_token(token: Secret, source: str) -> Secret:
     if not is_token(token.value):
         raise ConfigurationError(
-            f"{source} must be a bearer token: a non-empty str of printable ASCII without spaces "
-            f"and without the word Bearer"
+            f"{source} must be a bearer token: printable ASCII characters without spaces, and "
+            f"without the word Bearer"
         )
     return token
 
 
-async def _call(function: Callable[[], Awaitable[str]], timeout: float) -> tuple[Secret, float]:
+async def _fetch_from_callable(
+    function: Callable[[], Awaitable[str]], timeout: float
+) -> tuple[Secret, float]:
     """Return the token that an auth callable returns. Its own exceptions are passed on."""
     awaitable = function()
     if not inspect.isawaitable(awaitable):

@@ -32,7 +32,7 @@ from .models import Job, JobState
 _MAX_TEXT_LENGTH = 500
 _MAX_ARGUMENT_LENGTH = 100
 _NO_RESULTS = "no results matched"
-_NOT_OF_SERVICE_ADVICE = (
+_CHECK_ROUTE_ADVICE = (
     "Try again later. If it happens again, check that base_url and all proxies lead to the service."
 )
 _RETRYABLE_STATUSES = (408, 421, 425, 429)
@@ -56,7 +56,8 @@ def describe(value: object) -> str:
 def raise_unchained(error: Exception) -> NoReturn:
     """Raise an exception whose context is not the exception that is being handled.
 
-    The context would keep all of its frames alive, which may hold a token, ``from None`` or not.
+    The context would keep its frames alive, and those may hold a token. ``from None`` only hides
+    the context.
     """
     context = error.__context__
     try:
@@ -161,7 +162,7 @@ class JobTimeoutError(MoltinJobsError, TimeoutError):
         job: Job | None = None,
         polls: int = 0,
         last_error: MoltinJobsError | None = None,
-        unfinished: str = "did not end",
+        outcome: str = "did not end",
         advice: str | None = None,
     ) -> None:
         subject = "the job of this export" if job_id is None else f"job {job_id}"
@@ -172,7 +173,7 @@ class JobTimeoutError(MoltinJobsError, TimeoutError):
             details += [f"last error: {str(last_error).rstrip('.')}"]
         status = f" ({', '.join(details)})" if details else ""
         advice = advice or "Wait again, or use a longer timeout."
-        super().__init__(f"{subject} {unfinished} within {timeout:g} s{status}. {advice}")
+        super().__init__(f"{subject} {outcome} within {timeout:g} s{status}. {advice}")
         self.job_id = job_id
         """``None`` if the timeout of an export passed before its job was created."""
         self.timeout = timeout
@@ -186,11 +187,11 @@ class JobTimeoutError(MoltinJobsError, TimeoutError):
 
 
 class TransportError(MoltinJobsError):
-    """There was no complete response.
+    """There was no complete or acceptable response.
 
-    The cause is DNS, the connection, TLS, a garbled or truncated response, or the timeout of an
-    attempt. Not ``retryable`` if a retry would fail in the same way (bad certificate) or could
-    create a second job.
+    The cause is DNS, the connection, TLS, a garbled or truncated response, the timeout of an
+    attempt, or a file that is too large or cannot be decoded. Not ``retryable`` if a retry would
+    fail in the same way (bad certificate, file too large) or could create a second job.
     """
 
     def __init__(
@@ -222,7 +223,7 @@ class InvalidResponseError(MoltinJobsError):
         job_id: str | None = None,
     ) -> None:
         message = f"{description}: invalid response with status {status}: {reason}."
-        super().__init__(f"{message} {_NOT_OF_SERVICE_ADVICE}")
+        super().__init__(f"{message} {_CHECK_ROUTE_ADVICE}")
         self.status = status
         self.body = body[:200]
         """First 200 bytes of the response. Always empty for a token request."""
@@ -248,26 +249,28 @@ class APIError(MoltinJobsError):
         job_id: str | None = None,
         advice: str | None = None,
         from_gateway: bool = False,
+        sender: str = "the service",
     ) -> None:
-        sender = "a proxy or gateway, not the service," if from_gateway else "the service"
+        if from_gateway:
+            sender = "a proxy or gateway, not the service,"
         parts = [f"{description}: {sender} responded with status {status}"]
         texts = [errors[0].get(key) for key in ("title", "detail")] if errors else []
         parts += [single_line(text) for text in texts if isinstance(text, str) and text.strip()]
         message = ": ".join(parts).rstrip(".")
         if request_id is not None:
             message += f" (request id {single_line(request_id)})"
-        advice = _NOT_OF_SERVICE_ADVICE if from_gateway else advice or self.advice
+        advice = _CHECK_ROUTE_ADVICE if from_gateway else advice or self.advice
         super().__init__(f"{message}. {advice}")
         self.status = status
         self.errors = tuple(errors)
         """The service's error objects, as sent. Always empty for a token request."""
         self.request_id = request_id
-        """Id to quote to the vendor's support, or ``None``."""
+        """Id to quote to the service's support, or ``None``."""
         self.retry_after = retry_after
         """``Retry-After`` of the response in seconds, or ``None``."""
         self.from_gateway = from_gateway
-        """Whether the response is a 403 or 404 without the form of the service's errors, so that a
-        proxy or gateway made it."""
+        """Whether a proxy or gateway sent the response: a 403 or 404 whose body is not in the
+        service's error format."""
         self.job_id = job_id
         self.retryable = status in _RETRYABLE_STATUSES or 500 <= status <= 599
 
@@ -284,7 +287,9 @@ class AuthenticationError(APIError):
 class PermissionDeniedError(APIError):
     """The token is valid but lacks a permission."""
 
-    advice = "The token lacks permission: use one from a client_credentials key of this store."
+    advice = (
+        "The token lacks a permission: use ClientCredentials of an application key of this store."
+    )
 
 
 class JobNotFoundError(APIError):
@@ -300,14 +305,14 @@ class RateLimitError(APIError):
 
     advice = (
         "The session cools down by itself. If it happens again, other clients share the store's "
-        "limit: lower rate_limit, or ask the vendor for a higher limit."
+        "limit: lower rate_limit, or ask the service's support for a higher limit."
     )
 
 
 class ServerError(APIError):
     """The service failed."""
 
-    advice = "Try again later. If it happens again, report the request id to the service's support."
+    advice = "Try again later. If it happens again, report it to the service's support."
 
 
 API_ERROR_CLASSES: dict[int, type[APIError]] = {

@@ -19,7 +19,7 @@ from ._polling.watch import JobWatch
 from ._tasks.operations import Deadline
 from ._tasks.semaphore import Semaphore
 from .errors import APIError, JobNotFoundError, JobTimeoutError, MoltinJobsError
-from .models import Job
+from .models import Job, JobState
 from .settings import Polling
 
 _DOWNLOAD_AGAIN = "Download it again, or use a longer timeout."
@@ -34,7 +34,7 @@ class Exports:
     ) -> None:
         self._transport = transport
         # Downloads may occupy half of the connections.
-        self._permits = Semaphore(max(transport.connection_limit // 2, 1))
+        self._download_permits = Semaphore(max(transport.connection_limit // 2, 1))
         self._retrier = retrier
         self._source = source
         self._polling = polling
@@ -45,6 +45,8 @@ class Exports:
         response = await self._transport.send(request)
         job = parse_created_job(response, request)
         self._source.created.add(job.id, response.received_at)
+        if job.state is JobState.SUCCEEDED:
+            self._source.succeeded.add(job.id, response.received_at)
         return job
 
     async def request_file_url(self, job_id: str, *, has_connection: bool = False) -> str:
@@ -59,14 +61,21 @@ class Exports:
         # An unknown job gives the same response as a job without a file: find out which.
         lookup = endpoints.get_job(job_id)
         found = await self._transport.send(lookup, has_connection=has_connection)
-        no_file = no_file_error(response, request, parse_job(found, lookup))
+        try:
+            job = parse_job(found, lookup)
+        except JobNotFoundError as error:
+            error.retryable = self._source.is_recent(job_id, response.received_at)
+            raise
+        no_file = no_file_error(response, request, job)
         no_file.retryable = self._source.succeeded.contains(job_id, response.received_at)
         raise no_file
 
     async def download(self, job_id: str, destination: Destination, timeout: float) -> Path:
         """Save the file of a job, and return its path."""
-        started_at = self._transport.operations.check().time()
-        with self._limit(started_at, timeout, "was not downloaded", _DOWNLOAD_AGAIN, job_id=job_id):
+        started_at = self._transport.operations.get_loop().time()
+        with self._deadline(
+            started_at, timeout, "was not downloaded", _DOWNLOAD_AGAIN, job_id=job_id
+        ):
             await check_destination(destination.path)
             await self._retrier.run(self._save, job_id, destination)
         return destination.path
@@ -75,60 +84,69 @@ class Exports:
         self, order_filter: str | None, destination: Destination | None, timeout: float
     ) -> Job:
         """Create an export, wait for it, and save its file if there is a destination."""
-        started_at = self._transport.operations.check().time()
-        with self._limit(started_at, timeout, "was not created", MAY_EXIST, job_id=None):
+        started_at = self._transport.operations.get_loop().time()
+        with self._deadline(started_at, timeout, "was not confirmed", MAY_EXIST, job_id=None):
             if destination is not None:
                 await check_destination(destination.path)
             job = await self._retrier.run(self.create, "order_export", order_filter)
-        with _add_note(f"The job of this export is {job.id}."):
+        with _add_note(f"The job of this export is {job.id}.", destination):
             job = await JobWatch(
                 job.id, self._source, self._polling, timeout, started_at=started_at, job=job
             ).wait()
         if destination is not None:
             with (
-                _add_note(f"Job {job.id} has succeeded. {_FILE_REMAINS}"),
-                self._limit(
+                _add_note(f"Job {job.id} has succeeded. {_FILE_REMAINS}", destination),
+                self._deadline(
                     started_at, timeout, "was not saved", _FILE_REMAINS, job_id=job.id, job=job
                 ),
             ):
                 await self._retrier.run(self._save, job.id, destination)
         return job
 
-    def _limit(
-        self, started_at: float, timeout: float, unfinished: str, advice: str, **known: Any
+    def _deadline(
+        self, started_at: float, timeout: float, outcome: str, advice: str, **known: Any
     ) -> Deadline:
         """Raise `JobTimeoutError` if the block takes longer than ``timeout``."""
         return Deadline(
             self._transport.operations,
             started_at + timeout,
             make_error=lambda: JobTimeoutError(
-                timeout=timeout, unfinished=unfinished, advice=advice, **known
+                timeout=timeout, outcome=outcome, advice=advice, **known
             ),
         )
 
     async def _save(self, job_id: str, destination: Destination) -> None:
         # The permit first: an address that is requested earlier may expire in the queue.
-        async with self._permits, self._transport.connections:
-            for is_last in (False, True):
+        async with self._download_permits, self._transport.connections:
+            is_fresh = False
+            while True:
                 address = await self.request_file_url(job_id, has_connection=True)
                 request = endpoints.get_file(job_id)
                 transfer = Transfer(
                     self._transport.operations, request=request, transport=self._transport
                 )
                 try:
-                    await transfer.save(address, destination)
-                    break
+                    return await transfer.save(address, destination)
                 except APIError as error:
-                    if is_last or error.status not in EXPIRED_STATUSES:
+                    if is_fresh or error.status not in EXPIRED_STATUSES:
                         raise
+                is_fresh = True
 
 
 @contextlib.contextmanager
-def _add_note(text: str) -> Iterator[None]:
-    """Add a note to the exceptions of the block."""
+def _add_note(text: str, destination: Destination | None) -> Iterator[None]:
+    """Add a note to the exceptions of the library and of the disk.
+
+    An exception of an auth callable gets none, since other calls may raise the same object.
+    """
     try:
         yield
-    except (MoltinJobsError, OSError) as error:
-        if not isinstance(error, JobTimeoutError):  # its message names the job
+    except JobTimeoutError:  # its message names the job
+        raise
+    except MoltinJobsError as error:
+        error.add_note(text)
+        raise
+    except OSError as error:
+        if destination is not None and error.filename == str(destination.path):
             error.add_note(text)
         raise

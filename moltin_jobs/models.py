@@ -39,8 +39,8 @@ _STATES = {spelling: state for state, spellings in _SPELLINGS.items() for spelli
 _TERMINAL_STATES = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
-# Without slots, since attrs then fills the dict of a frozen instance directly. With slots, the
-# construction of a job would take a tenth of the instructions of a lookup.
+# No slots: attrs then fills the dict of the instance directly. With slots, constructing a job would
+# make up 10 % of the cost of a lookup.
 @attrs.frozen(kw_only=True, slots=False)
 class Job:
     """A job as last reported by the service.
@@ -97,7 +97,7 @@ class SessionStats:
     requests_queued: int
     """Attempts that wait for a connection, the cooldown, a token or a slot of the rate limit."""
     slots_held: int
-    """Slots of the rate limit that attempts in flight hold."""
+    """Slots of the rate limit taken by attempts whose response has not begun."""
     tasks: int
     """Tasks that the session runs for polls."""
     connections: int

@@ -1,4 +1,4 @@
-"""Public methods of the session. Each delegates to one part of the client."""
+"""The session: its public methods, and its lookups."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ._http import ClientSession
 from ._http.addresses import parse_base_url
 from ._http.downloads import Destination, ProgressCallback
 from ._http.transport import Transport
+from ._polling.content_log import ContentLog
 from ._polling.retry import Retrier
 from ._polling.sources import IdSource, ListSnapshot, ListSource, Snapshot
-from ._polling.statuses import ContentLog
 from ._polling.watch import JobWatch
 from ._tasks.operations import Operation, Operations
 from ._tasks.outcomes import gather_outcomes
@@ -148,7 +148,7 @@ class JobsSession:
         return f"<JobsSession {self._transport.base_url} {state} waits={waits}>"
 
     async def __aenter__(self) -> Self:
-        self._operations.check()
+        self._operations.get_loop()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -218,9 +218,9 @@ class JobsSession:
         The first exception is raised after the other lookups were cancelled and have ended. With
         ``return_exceptions``, the exceptions are returned in the list instead.
         """
-        job_ids = _checked_ids(jobs)
+        items = _checked_items(jobs, return_exceptions)
         with Operation(self._operations):
-            lookups = map(self.get_job, job_ids)
+            lookups = map(self.get_job, items)
             return await gather_outcomes(lookups, return_exceptions=return_exceptions)
 
     async def wait_for_job(
@@ -273,11 +273,11 @@ class JobsSession:
 
         ``timeout`` holds for each wait. See `get_jobs` for ``return_exceptions``.
         """
-        job_ids = _checked_ids(jobs)
+        items = _checked_items(jobs, return_exceptions)
         _checked_timeout(timeout)
         self._checked_polling(polling)
         with Operation(self._operations):
-            waits = (self.wait_for_job(one, timeout=timeout, polling=polling) for one in job_ids)
+            waits = (self.wait_for_job(one, timeout=timeout, polling=polling) for one in items)
             return await gather_outcomes(waits, return_exceptions=return_exceptions)
 
     def watch_job(
@@ -342,7 +342,7 @@ class JobsSession:
         Anybody who has the address can download the file.
 
         Raises:
-            JobNotFoundError: there is no such job, or the job has no file; only then
+            JobNotFoundError: there is no such job, or it has no file. In the second case, its
                 ``job`` is set.
             MoltinJobsError: the request failed.
         """
@@ -365,12 +365,13 @@ class JobsSession:
         Args:
             job: the job or its id.
             destination: path of the file to write.
-            progress: called with the bytes received so far, and the length of the file or ``None``.
-            max_bytes: size of the largest file to accept, after decompression.
+            progress: called with the number of bytes saved so far, and the length of the file or
+                ``None``.
+            max_bytes: largest size of the file in bytes, after decompression. Default: no limit.
             timeout: seconds after which `JobTimeoutError` is raised.
 
         Raises:
-            JobNotFoundError: there is no such job, or the job has no file; only then
+            JobNotFoundError: there is no such job, or it has no file. In the second case, its
                 ``job`` is set.
             TransportError: the file could not be received, or is larger than ``max_bytes``.
             JobTimeoutError: the timeout has passed.
@@ -419,13 +420,9 @@ class JobsSession:
         try:
             job = parse_job(response, request)
         except JobNotFoundError as error:
-            error.retryable = self._source.created.contains(job_id, response.received_at)
+            error.retryable = self._source.is_recent(job_id, response.received_at)
             raise
-        state = job.state
-        if state is JobState.UNKNOWN:
-            self._content_log.warn_of_status(job)
-        elif state is JobState.SUCCEEDED:
-            self._source.succeeded.add(job_id, response.received_at)
+        self._check_state(job, job_id, response.received_at)
         return Snapshot(job, response.received_at, response.body)
 
     async def _fetch_list(self) -> ListSnapshot:
@@ -438,11 +435,17 @@ class JobsSession:
         else:
             job_list = parse_job_list(response, request)
         for job in job_list.jobs:
-            if job.state is JobState.UNKNOWN:
-                self._content_log.warn_of_status(job)
+            self._check_state(job, job.id, response.received_at)
         for problem in job_list.problems:
             self._content_log.log_problem(problem)
         return ListSnapshot(job_list.jobs, response.received_at, len(body), hash(body))
+
+    def _check_state(self, job: Job, job_id: str, now: float) -> None:
+        state = job.state
+        if state is JobState.UNKNOWN:
+            self._content_log.log_unknown_status(job)
+        elif state is JobState.SUCCEEDED:
+            self._source.succeeded.add(job_id, now)
 
 
 async def wait_for_job(
@@ -466,10 +469,15 @@ def _checked_id(job: object) -> str:
     return job
 
 
-def _checked_ids(jobs: Iterable[Job | JobId]) -> list[str]:
+def _checked_items(jobs: Iterable[Job | JobId], return_exceptions: bool) -> list[Job | JobId]:
+    """Return the jobs. An invalid id is an error at once, unless exceptions are returned."""
     if isinstance(jobs, (str, uuid.UUID, Job)):
         raise TypeError(f"expected an iterable of jobs or ids, not {describe(jobs)}")
-    return [_checked_id(job) for job in jobs]
+    items = list(jobs)
+    if not return_exceptions:
+        for item in items:
+            _checked_id(item)
+    return items
 
 
 def _checked_timeout(seconds: float | None, name: str = "timeout") -> float:

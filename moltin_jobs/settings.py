@@ -154,9 +154,9 @@ class Polling:
 
 @attrs.frozen(kw_only=True)
 class Retry:
-    """Retries of a lookup, a creation or a download that failed with a retryable error.
+    """Retries of a call that failed with a retryable error. Waits poll again instead.
 
-    The interval doubles after each attempt. Its actual length is between half of it and all of it.
+    The interval doubles after each attempt. Jitter shortens each by up to half.
 
     Raises:
         ConfigurationError: a value is out of range.

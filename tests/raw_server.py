@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import ssl
@@ -68,8 +69,11 @@ class RawServer:
             pass
         finally:
             self._readers.discard(reader)
-            self._handlers.discard(task)
             writer.transport.abort()
+            # Otherwise asyncio may report a reset by the client.
+            with contextlib.suppress(OSError, asyncio.CancelledError):
+                await writer.wait_closed()
+            self._handlers.discard(task)
 
 
 def _content_length(head: bytes) -> int:

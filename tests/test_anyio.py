@@ -1,15 +1,17 @@
-"""Calls in the cancel scopes of anyio, which deliver a cancellation again in each pass of the loop."""
+"""Calls in cancel scopes of anyio, which deliver a cancellation again in each pass of the loop."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
 from moltin_jobs import JobsSession
 from moltin_jobs.testing import Simulator
+from tests.file_host import names_in
 from tests.sessions import assert_idle
 
 Call = Callable[[JobsSession, Path], Awaitable[object]]
@@ -28,7 +30,7 @@ CALLS: dict[str, Call] = {
 @pytest.mark.parametrize("poll_by", ["id", "list"])
 @pytest.mark.parametrize("name", CALLS)
 async def test_call_in_a_scope_that_is_cancelled_ends_at_once_and_leaves_nothing(
-    moltin_simulator: Simulator, tmp_path: Path, name: str, poll_by: str
+    moltin_simulator: Simulator, tmp_path: Path, name: str, poll_by: Any
 ) -> None:
     moltin_simulator.add_faults("hang", repeat=True)
     session = JobsSession(moltin_simulator.token, base_url=moltin_simulator.url, poll_by=poll_by)
@@ -45,4 +47,4 @@ async def test_call_in_a_scope_that_is_cancelled_ends_at_once_and_leaves_nothing
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
-    assert list(tmp_path.iterdir()) == []
+    assert names_in(tmp_path) == []

@@ -12,6 +12,7 @@ import weakref
 from typing import Any
 
 import aiohttp
+import attrs
 import pytest
 
 from moltin_jobs import (
@@ -685,3 +686,52 @@ class TestCallable:
                 await session.get_job("a")
         assert type(caught.value) is TimeoutError
         assert now() == pytest.approx(1)
+
+
+async def test_calls_that_meet_one_failed_refresh_have_notes_of_their_own() -> None:
+    async def wait(session: JobsSession, job_id: str) -> AuthenticationError:
+        with pytest.raises(AuthenticationError) as caught:
+            await session.wait_for_job(job_id)
+        caught.value.add_note(f"note of {job_id}")
+        return caught.value
+
+    async with RawServer([respond(b"{}", "401 Unauthorized")]) as server:
+        async with JobsSession(CREDENTIALS, base_url=server.url) as session:
+            errors = await asyncio.gather(*(wait(session, job_id) for job_id in "abc"))
+    assert [error.__notes__ for error in errors] == [[f"note of {job_id}"] for job_id in "abc"]
+
+
+@pytest.mark.parametrize("error", [ConnectionError, TimeoutError, LookupError])
+async def test_exception_of_an_auth_callable_gets_no_note(error: type[Exception]) -> None:
+    tokens = iter(["good"])
+
+    async def get_token() -> str:
+        for token in tokens:
+            return token
+        raise error
+
+    scripts = [respond(job("pending"), "201 Created"), respond(b"{}", "401 Unauthorized")]
+    async with RawServer(scripts) as server:
+        async with JobsSession(get_token, base_url=server.url) as session:
+            with pytest.raises(error) as caught:
+                await session.export_orders()
+    assert not hasattr(caught.value, "__notes__")
+
+
+def test_credentials_can_be_made_from_others() -> None:
+    evolved = attrs.evolve(CREDENTIALS, client_id="another-id")
+    assert evolved == ClientCredentials("another-id", "the-secret")
+
+
+async def test_close_during_an_early_refresh_ends_the_call() -> None:
+    scripts = [issue("first", expires_in=100), respond(job("pending")), hang]
+    async with RawServer(scripts) as server:
+        session = JobsSession(CREDENTIALS, base_url=server.url)
+        await session.get_job("a")
+        await asyncio.sleep(90)  # the token is valid, and due for a refresh
+        call = asyncio.create_task(session.get_job("a"))
+        await asyncio.sleep(1)
+        await session.close()
+        with pytest.raises(SessionClosedError, match="closed during this call"):
+            await call
+        assert len(server.requests) == 3

@@ -69,16 +69,14 @@ ADVICE = {
         "this base_url: the session then refreshes its token itself."
     ),
     PermissionDeniedError: (
-        "The token lacks permission: use one from a client_credentials key of this store."
+        "The token lacks a permission: use ClientCredentials of an application key of this store."
     ),
     JobNotFoundError: ("Check the id and the store. Jobs expire one week after their creation."),
     RateLimitError: (
         "The session cools down by itself. If it happens again, other clients share the store's "
-        "limit: lower rate_limit, or ask the vendor for a higher limit."
+        "limit: lower rate_limit, or ask the service's support for a higher limit."
     ),
-    ServerError: (
-        "Try again later. If it happens again, report the request id to the service's support."
-    ),
+    ServerError: ("Try again later. If it happens again, report it to the service's support."),
 }
 
 
@@ -383,19 +381,19 @@ class TestMessages:
                 id="timeout-one-poll",
             ),
             pytest.param(
-                lambda: JobTimeoutError("a", timeout=1, unfinished="was not downloaded"),
+                lambda: JobTimeoutError("a", timeout=1, outcome="was not downloaded"),
                 "job a was not downloaded within 1 s. Wait again, or use a longer timeout.",
                 id="timeout-no-poll",
             ),
             pytest.param(
-                lambda: make_timeout_error(unfinished="was not saved", advice="Download it."),
+                lambda: make_timeout_error(outcome="was not saved", advice="Download it."),
                 f"job {JOB_ID} was not saved within 600 s (last status 'failed', 29 polls). "
                 "Download it.",
                 id="timeout-own-advice",
             ),
             pytest.param(
-                lambda: JobTimeoutError(None, timeout=1, unfinished="was not created"),
-                "the job of this export was not created within 1 s. "
+                lambda: JobTimeoutError(None, timeout=1, outcome="was not confirmed"),
+                "the job of this export was not confirmed within 1 s. "
                 "Wait again, or use a longer timeout.",
                 id="timeout-without-job",
             ),

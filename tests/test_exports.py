@@ -193,15 +193,21 @@ class TestCreateJob:
     async def test_late_second_response_to_a_lookup_is_not_taken_for_the_created_job(
         self,
     ) -> None:
-        twice = send(http(job("success", "a")) + http(job("success", "wrong")))
-        created = send(http(job("started", "b"), "202 Accepted"))
-        async with RawServer([twice, created, send(http(job("success", "a")))]) as server:
+        async def respond_twice(writer: asyncio.StreamWriter) -> None:
+            writer.write(http(job("success", "a")))
+            loop = asyncio.get_running_loop()
+            loop.call_later(1, writer.write, http(job("success", "wrong"), "202 Accepted"))
+
+        last = "Connection: close\r\n"  # as servers respond to a request with this header
+        created = send(http(job("started", "b"), "202 Accepted", last), close=True)
+        async with RawServer([respond_twice, created, created]) as server:
             async with session_with(server) as session:
                 assert (await session.get_job("a")).id == "a"
-                assert (await session.create_job()).id == "b"
-                assert (await session.get_job("a")).id == "a"
-        assert [head.partition(b" ")[0] for head in server.requests] == [b"GET", b"POST", b"GET"]
-        assert b"Connection: close\r\n" in server.requests[1]
+                await asyncio.sleep(2)  # the second response waits on the idle connection
+                for _ in range(2):
+                    assert (await session.create_job()).id == "b"
+        assert server.connections == 3
+        assert all(b"Connection: close\r\n" in head for head in server.requests[1:])
 
     async def test_failed_token_request_does_not_make_a_creation_uncertain(
         self, moltin_simulator: Simulator
@@ -261,6 +267,47 @@ class TestEventualConsistency:
         with pytest.raises(JobNotFoundError):
             await moltin_session.wait_for_job(job_id)
         assert len(moltin_simulator.requests) == 2
+
+    async def test_export_survives_404s_after_the_creation_and_the_success(
+        self, tmp_path: Path
+    ) -> None:
+        unknown = send(http(b'{"title": "Resource Not Found", "status": 404}', "404 Not Found"))
+        done = send(http(job("success", "a")))
+
+        async def locate_file(writer: asyncio.StreamWriter) -> None:
+            await send(http(b'{"data": {"href": "%s/a.csv"}}' % server.url.encode()))(writer)
+
+        scripts = [
+            send(http(job("started", "a"), "202 Accepted")),
+            unknown,
+            done,
+            unknown,  # the file
+            unknown,  # the job, by a server that lags behind
+            locate_file,
+            send(http(b"orders")),
+        ]
+        async with RawServer(scripts) as server, session_with(server) as session:
+            await session.export_orders(destination=tmp_path / "orders.csv")
+        assert (tmp_path / "orders.csv").read_bytes() == b"orders"
+
+    async def test_file_of_a_job_that_a_list_has_just_shown_is_requested_again(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        moltin_simulator.add_job("a", ["success"])
+        await moltin_session.list_jobs()
+        moltin_simulator.add_faults(404, path="/v2/jobs/a/file")
+        assert await moltin_session.get_file_url("a")
+
+    async def test_file_of_a_job_that_succeeded_long_ago_is_missing_at_once(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        moltin_simulator.add_job("a", ["success"])
+        for _ in range(3):
+            await moltin_session.get_job("a")
+            await asyncio.sleep(20)
+        moltin_simulator.add_faults(404, path="/v2/jobs/a/file")
+        with pytest.raises(JobNotFoundError, match="has no file"):
+            await moltin_session.get_file_url("a")
 
     @pytest.mark.parametrize("poll_by", ["id", "list"])
     async def test_file_of_a_job_that_has_just_succeeded_is_requested_again(
@@ -603,7 +650,7 @@ class TestExportOrders:
     @pytest.mark.parametrize(
         ("hanging", "message"),
         [
-            ("creation", f"the job of this export was not created within 5 s. {MAY_EXIST}"),
+            ("creation", f"the job of this export was not confirmed within 5 s. {MAY_EXIST}"),
             (
                 "poll",
                 "job a did not end within 5 s (last status 'pending', 1 poll). Wait again, "

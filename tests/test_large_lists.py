@@ -43,7 +43,7 @@ async def test_parsing_a_large_list_does_not_block_the_event_loop(
         assert await pauses < seconds / 4
     messages = [record.getMessage() for record in caplog.records]
     assert len(messages) == 101
-    assert messages[-1] == f"the list of jobs: {ITEMS - 100} more items cannot be read"
+    assert messages[-1] == f"the list of jobs: {ITEMS - 100} more cannot be read"
 
 
 async def test_timeout_of_a_wait_holds_while_a_large_list_is_parsed(session: JobsSession) -> None:

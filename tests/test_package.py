@@ -71,3 +71,21 @@ def test_workflow_installs_every_supported_python(name: str) -> None:
     supported = re.findall(r"Python :: (3\.\d+)", " ".join(project["classifiers"]))
     installed = re.findall(r"^ +(3\.\d+)$", workflow(name), re.MULTILINE)
     assert sorted(installed) == supported
+
+
+def test_import_needs_no_metadata_of_the_distribution() -> None:
+    code = (
+        "import importlib.metadata as metadata\n"
+        "distribution = metadata.distribution\n"
+        "def missing(name):\n"
+        "    if name.replace('_', '-').lower() == 'moltin-jobs':\n"
+        "        raise metadata.PackageNotFoundError(name)\n"
+        "    return distribution(name)\n"
+        "metadata.distribution = missing\n"
+        "import moltin_jobs, moltin_jobs.testing, moltin_jobs.cli.commands\n"
+        "print(moltin_jobs.__version__)"
+    )
+    finished = subprocess.run(  # noqa: S603 (written above)
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert finished.stdout == f"{moltin_jobs.__version__}\n"

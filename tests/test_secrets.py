@@ -6,6 +6,7 @@ Examined are messages, reprs, attributes, pickles, tracebacks with locals, logs 
 import asyncio
 import contextlib
 import copy
+import itertools
 import json
 import logging
 import pickle
@@ -26,7 +27,9 @@ from moltin_jobs import (
     InvalidJobIdError,
     JobsSession,
     MoltinJobsError,
+    Retry,
     SessionClosedError,
+    TransportError,
 )
 from tests.http.test_faults import FAULTS, TOKEN_FAULTS
 from tests.raw_server import RawServer, Script, hang, job, respond, send
@@ -202,6 +205,49 @@ def test_setting_rejected_by_from_env_shows_no_value_of_a_variable(
         JobsSession.from_env(**options)
     texts = list(texts_of(caught.value))
     assert [text for text in texts if TOKEN in text or SECRET in text] == []
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"",
+        b"HTTP/1.1 2000 ",
+        b"HTTP/1.1 200 OK\r\nContent-Length: ",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ],
+)
+async def test_form_that_the_token_endpoint_echoes_in_invalid_http_is_nowhere(
+    start: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def echo(writer: asyncio.StreamWriter) -> None:
+        await send(start + server.bodies[-1] + b"\r\n\r\n", close=True)(writer)
+
+    caplog.set_level(logging.DEBUG)
+    async with (
+        RawServer(itertools.repeat(echo)) as server,
+        JobsSession(CREDENTIALS, base_url=server.url, retry=Retry(max_attempts=2)) as session,
+    ):
+        with pytest.raises(TransportError) as caught:
+            await session.get_job("a")
+    assert SECRET.encode() in server.bodies[0]
+    assert "retrying" in caplog.text
+    assert SECRET not in f"{caught.value!r} {vars(caught.value)} {caplog.text}"
+
+
+@pytest.mark.parametrize("limit", ["timeout", "cancellation"])
+async def test_traceback_of_a_hanging_token_request_hides_the_form(limit: str) -> None:
+    async with RawServer([hang]) as server:
+        session = JobsSession(CREDENTIALS, base_url=server.url, request_timeout=60)
+        call = asyncio.create_task(asyncio.wait_for(session.get_job("a"), 5))
+        if limit == "cancellation":
+            await asyncio.sleep(1)
+            call.cancel()
+        with pytest.raises((TimeoutError, asyncio.CancelledError)) as caught:
+            await call
+        await session.close()
+    assert SECRET.encode() in server.bodies[0]
+    lines = traceback.TracebackException.from_exception(caught.value, capture_locals=True).format()
+    assert SECRET not in "".join(lines)
 
 
 async def test_asyncios_report_of_a_forgotten_error_hides_the_token(

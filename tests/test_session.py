@@ -263,11 +263,18 @@ class TestManyJobs:
     async def test_invalid_id_is_rejected_before_anything_is_sent(
         self, moltin_simulator: Simulator, moltin_session: JobsSession, name: str
     ) -> None:
-        call = getattr(moltin_session, name)
-        for return_exceptions in (False, True):
-            with pytest.raises(InvalidJobIdError):
-                await call(["good", ".."], return_exceptions=return_exceptions)
+        with pytest.raises(InvalidJobIdError):
+            await getattr(moltin_session, name)(["good", ".."])
         assert moltin_simulator.requests == []
+
+    @pytest.mark.parametrize("name", ["get_jobs", "wait_for_jobs"])
+    async def test_invalid_id_does_not_affect_the_others_if_exceptions_are_returned(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession, name: str
+    ) -> None:
+        moltin_simulator.add_job("good", ["success"])
+        call = getattr(moltin_session, name)
+        good, bad = await call(["good", ".."], return_exceptions=True)
+        assert (good.id, type(bad)) == ("good", InvalidJobIdError)
 
 
 class TestWaitForJob:

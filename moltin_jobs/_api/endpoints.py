@@ -17,7 +17,7 @@ from ..settings import Secret
 MAX_BODY = 1 << 20
 """Largest body of a response in bytes, after decompression. A job has a few hundred bytes."""
 MAX_LIST_BODY = 1 << 24
-"""Largest body of a list of jobs, which has room for tens of thousands."""
+"""Largest body of a list of jobs in bytes. It holds tens of thousands of jobs."""
 _NO_HEADERS: Mapping[str, str] = types.MappingProxyType({})
 
 
@@ -36,7 +36,7 @@ class Request:
     max_body: int = MAX_BODY
     """Largest body of the response, in bytes after decompression."""
     is_idempotent: bool = True
-    """Whether the request may reach the service twice."""
+    """Whether sending the request twice does no harm."""
     client_secret: Secret | None = None
     """Set for a token request, which is sent without a token."""
 

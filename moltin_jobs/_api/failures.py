@@ -17,8 +17,9 @@ from ..errors import (
 )
 from ..models import Job
 from ..settings import MAX_SECONDS
-from .content import as_object, load_json, mask, mask_body
+from .content import as_object, load_json
 from .endpoints import Request, Response
+from .masking import mask, mask_body
 
 MAY_EXIST = "The job may have been created: check list_jobs() before you create it again."
 _MAX_ERROR_DEPTH = 32

@@ -49,7 +49,7 @@ def _parser(read: Callable[[Any, Request], T]) -> Callable[[Response, Request], 
         if 200 <= response.status <= 299:
             try:
                 return read(load_json(response, request), request)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 failure = invalid_response(response, request, error)
         else:
             failure = api_error(response, request)
@@ -95,8 +95,8 @@ def parse_job_list(document: Any, _: Request) -> JobList:
         except ValueError as reason:
             if len(problems) < _MAX_PROBLEMS:
                 problems.append(f"item {number} cannot be read: {reason}")
-    if unnamed := len(data) - len(jobs) - len(problems):
-        problems.append(f"{unnamed} more items cannot be read")
+    if omitted := len(data) - len(jobs) - len(problems):
+        problems.append(f"{omitted} more cannot be read")
     return JobList(jobs, problems)
 
 

@@ -33,7 +33,7 @@ def parse_base_url(text: object, name: str = "base_url") -> URL:
 
 
 def parse_url(text: str) -> URL | None:
-    """Return a URL, or ``None`` if it is none to which a request can be sent."""
+    """Return the URL, or ``None`` if no request can be sent to it."""
     try:
         url = URL(text)
         _check_host(url)

@@ -20,7 +20,7 @@ _IGNORED_NAMES = ("", "identity", "aws-chunked")  # S3 names the last one, but d
 
 
 class Decoder:
-    """Decoder of content with any number of codings, none included.
+    """Decoder of content with zero or more codings.
 
     Args:
         content_encoding: value of the ``Content-Encoding`` header, which names the codings in the

@@ -26,7 +26,7 @@ from .partial_file import PartialFile
 from .transport import NO_TIMEOUT, Exchange
 
 ProgressCallback = Callable[[int, int | None], object]
-"""Called with the bytes received so far, and the length of the file if that is known."""
+"""Called with the number of bytes saved so far, and the length of the file if it is known."""
 
 EXPIRED_STATUSES = (400, 403, 410)
 """Statuses with which file hosts respond to an address that has expired."""
@@ -177,12 +177,15 @@ class Transfer(Exchange):
         return self.slow_error(f"less than {_MIN_PROGRESS} bytes")
 
     def _status_error(self, response: aiohttp.ClientResponse) -> APIError:
-        is_server_error = 500 <= response.status <= 599
-        expired = "Its address may have expired. Download it again to request a new one."
-        return (ServerError if is_server_error else APIError)(
-            response.status,
-            f"{self.request.description} on {self.host}",
+        status = response.status
+        advice = "Its address may have expired. Download it again to request a new one."
+        if status in (408, 429) or 500 <= status <= 599:
+            advice = _TRY_AGAIN
+        return (ServerError if 500 <= status <= 599 else APIError)(
+            status,
+            self.request.description,
+            sender=self.host,
             retry_after=parse_retry_after(response.headers.get("Retry-After"), time.time()),
             job_id=self.request.job_id,
-            advice=_TRY_AGAIN if is_server_error else expired,
+            advice=advice,
         )

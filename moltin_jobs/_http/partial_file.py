@@ -7,6 +7,7 @@ import contextlib
 import errno
 import functools
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -47,7 +48,7 @@ class PartialFile:
         await self._run_last(self._discard)  # after a call that was cancelled has ended
 
     async def check(self) -> None:
-        """Do nothing but check the destination. Nothing is visible in its folder."""
+        """Check that a file can be saved as the destination. Leaves nothing behind."""
         await self._run_last(self._check)
 
     async def write(self, chunk: bytes) -> None:
@@ -89,7 +90,7 @@ class PartialFile:
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             if not stat.S_ISREG(mode):  # saving would replace the device or pipe
                 raise OSError(errno.EINVAL, "Not a regular file")
-            if os.path.ismount(self._target):  # a bind mount cannot be replaced
+            if _is_mount_point(self._target):  # a bind mount cannot be replaced
                 raise OSError(errno.EBUSY, "Is a mount point")
 
     def _check(self) -> None:
@@ -112,3 +113,14 @@ class PartialFile:
     def _discard(self) -> None:
         with contextlib.suppress(OSError):  # the disk may be full
             self._cleanup.close()
+
+
+def _is_mount_point(path: Path) -> bool:
+    if os.path.ismount(path):
+        return True
+    # ismount() does not notice a bind mount within a file system. Linux lists it, with escapes.
+    name = re.sub(r"[ \t\n\\]", lambda match: f"\\{ord(match[0]):03o}", str(path))
+    mounts = ""
+    with contextlib.suppress(OSError):
+        mounts = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
+    return any(line.split(" ")[4] == name for line in mounts.splitlines())

@@ -20,7 +20,9 @@ _RESTART_SECONDS = 1.0
 _RESTART_INTERVAL = 0.05
 """Seconds between these requests."""
 _MAX_OWN_COOLDOWN = 30.0
+"""Longest cooldown in seconds without a ``Retry-After``."""
 _MAX_DOUBLINGS = 5
+"""Limit of the exponent: 2.0 ** 1024 would overflow."""
 _MIN_SLEEP = 0.001
 """A sleep may end early by less than the clock's resolution: without this, it would spin."""
 
@@ -30,22 +32,22 @@ _log = logging.getLogger("moltin_jobs.http")
 class Throttle:
     """Rate limit and cooldown of one session.
 
-    A slot is held from before an attempt is sent until one second after its response has begun or
-    it has failed. So in no second do more than ``rate_limit`` requests arrive at the server.
-    Limiting sends is not enough: after slow handshakes, many requests may arrive at once.
+    A slot is taken before an attempt is sent, and becomes free one second after its response has
+    begun or it has failed. So in no second do more than ``rate_limit`` requests arrive at the
+    server. Limiting sends is not enough: after slow handshakes, many requests may arrive at once.
     """
 
     def __init__(self, rate_limit: int | RateLimiter | None) -> None:
         self._limiter: Any = rate_limit if hasattr(rate_limit, "acquire") else None
-        self._free_slots = rate_limit if is_count(rate_limit) else math.inf
+        self._unused_slots = rate_limit if is_count(rate_limit) else math.inf
         """Slots that no attempt has used so far."""
         is_valid = rate_limit is None or is_count(rate_limit) or self._limiter is not None
         expected = "an int of at least 1, None, or an object with 'async def acquire()'"
         require(is_valid, "rate_limit", expected, rate_limit)
         self._reusable_at: collections.deque[float] = collections.deque()
         self._released = asyncio.Event()
-        self.queue = Semaphore(1)
-        """Queue of the attempts that cannot be sent at once. Its only permit is for the first."""
+        self.head_of_queue = Semaphore(1)
+        """Its only permit is for the first of the attempts that cannot be sent at once."""
         self.cooldown = Cooldown()
         self.held = 0
         """Slots held by attempts whose response has not begun."""
@@ -53,18 +55,18 @@ class Throttle:
     @property
     def queued(self) -> int:
         """Number of attempts in the queue."""
-        return self.queue.taken + self.queue.waiting
+        return self.head_of_queue.taken + self.head_of_queue.waiting
 
     def try_acquire(self, now: float) -> bool:
         """Permit an attempt if it can be sent at once, and no other one is queued."""
-        if self.queue.taken or self._limiter is not None:
+        if self.head_of_queue.taken or self._limiter is not None:
             return False
         if now < self.cooldown.ends_at + _RESTART_SECONDS:
             return False
         if self._reusable_at and self._reusable_at[0] <= now:
             self._reusable_at.popleft()
-        elif self._free_slots:
-            self._free_slots -= 1
+        elif self._unused_slots:
+            self._unused_slots -= 1
         else:
             return False
         self.held += 1
@@ -92,7 +94,7 @@ class Throttle:
     def release(self, now: float) -> None:
         """Free the slot of a response that has begun, or of an attempt that has failed."""
         self.held -= 1
-        if self._free_slots < math.inf:
+        if self._unused_slots < math.inf:
             if not self._reusable_at:
                 self._released.set()
             self._reusable_at.append(now + _SLOT_SECONDS)
@@ -108,7 +110,7 @@ class Throttle:
 
     async def _wait_for_slot(self) -> None:
         loop = asyncio.get_running_loop()
-        while not self._free_slots:
+        while not self._unused_slots:
             if not self._reusable_at:
                 self._released.clear()
                 await self._released.wait()
@@ -117,7 +119,7 @@ class Throttle:
             else:
                 self._reusable_at.popleft()
                 return
-        self._free_slots -= 1
+        self._unused_slots -= 1
 
 
 class Cooldown:
@@ -153,7 +155,7 @@ class Cooldown:
         if sent_at > self._started_at:
             self.bursts = 0
 
-    def start(self, sent_at: float, retry_after: float | None) -> None:
+    def on_429(self, sent_at: float, retry_after: float | None) -> None:
         """Handle a 429 of a request that was sent at ``sent_at``."""
         now = asyncio.get_running_loop().time()
         if sent_at <= self._started_at:  # it belongs to the burst that started the cooldown

@@ -87,8 +87,8 @@ class Attempt(Exchange):
     token: Secret | None = attrs.field(default=None, init=False)
     rejected: Secret | None = attrs.field(default=None, init=False)
     """Token that the service has rejected in this attempt."""
-    error_before_send: Exception | None = attrs.field(default=None, init=False)
-    """Exception from before the send, for example of an auth callable."""
+    foreign_error: Exception | None = attrs.field(default=None, init=False)
+    """Exception of a token, a limiter or the session. aiohttp must not repeat or replace it."""
     was_sent: bool = attrs.field(default=False, init=False)
     """Whether the request may have reached the service."""
 
@@ -98,8 +98,8 @@ class Attempt(Exchange):
 
     def to_error(self, error: Exception) -> Exception:
         """Return the exception for an attempt that aiohttp ended with ``error``."""
-        if self.error_before_send is not None:
-            return self.error_before_send
+        if self.foreign_error is not None:
+            return self.foreign_error
         if isinstance(error, RuntimeError):  # of ours, or of an http_session that was closed
             is_closed = not isinstance(error, SessionClosedError) and self.transport.is_http_closed
             return SessionClosedError(_HTTP_SESSION_CLOSED) if is_closed else error
@@ -156,7 +156,8 @@ class Transport:
 
         Args:
             request: the request.
-            has_connection: whether the caller holds a permit of `connections` that is free for it.
+            has_connection: whether the request uses a permit of `connections` that the caller
+                already holds.
 
         Raises:
             TransportError: there was no complete response.
@@ -178,11 +179,11 @@ class Transport:
             headers = {**self._headers, "Content-Type": request.content_type}
             options = {**options, "headers": headers}
             if not request.is_idempotent:
-                # Use a connection of its own: on one that lookups have used, a late response to a
-                # lookup would be taken for the response to this request.
+                # Use a connection that no lookup has used: a late response to a lookup would be
+                # taken for the response to this request. aiohttp pools by server_hostname too.
                 headers["Connection"] = "close"
                 options["server_hostname"] = self.base_url.raw_host
-        reset_token = _current_attempt.set(attempt)
+        previous_attempt = _current_attempt.set(attempt)
         try:
             with attempt:
                 if not has_connection and not self.connections.try_acquire():
@@ -194,7 +195,7 @@ class Transport:
                     # may show: their reprs may contain a secret.
                     return await self._receive(
                         attempt,
-                        await http.request(request.method, url, data=request.body, **options),
+                        await http.request(request.method, url, data=_payload(request), **options),
                     )
                 finally:
                     if not has_connection:
@@ -202,17 +203,20 @@ class Transport:
         except (aiohttp.ClientError, OSError, RuntimeError) as error:
             raise_unchained(attempt.to_error(error))
         finally:
-            _current_attempt.reset(reset_token)
+            _current_attempt.reset(previous_attempt)
             # Timer handles copy the context and keep the attempt alive, so drop its secrets.
-            attempt.token = attempt.rejected = attempt.error_before_send = None
+            attempt.token = attempt.rejected = attempt.foreign_error = None
 
     def http_session(self) -> aiohttp.ClientSession:
-        """Return the user's HTTP session, or our own, which is opened at its first use."""
+        """Return the user's HTTP session, or our own, which is opened at its first use.
+
+        The first call also sets the options of all requests.
+        """
         if self._http is None:
-            self.operations.check()
+            self.operations.get_loop()
             settings: dict[str, Any] = {
                 "headers": self._headers,
-                "middlewares": self.middlewares(self._authorize),
+                "middlewares": self.middlewares(self._send_attempt),
                 "timeout": NO_TIMEOUT,
             }
             self._options = {"allow_redirects": False}
@@ -259,13 +263,13 @@ class Transport:
         if self._http is not None and self._http is not self._user_session:
             await self._http.close()
 
-    async def _authorize(
+    async def _send_attempt(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
         """Queue, authorize and send an attempt: the client middleware, called for each send."""
         attempt, tokens, throttle = _current_attempt.get(), self._tokens, self.throttle
-        if attempt.error_before_send is not None:  # aiohttp repeats a request after some exceptions
-            raise attempt.error_before_send
+        if attempt.foreign_error is not None:  # aiohttp repeats a request after some exceptions
+            raise attempt.foreign_error
         while True:
             now = asyncio.get_running_loop().time()
             if (
@@ -276,7 +280,7 @@ class Transport:
             ):
                 attempt.token = tokens.token
             else:
-                now = await self._queue(attempt)
+                now = await self._wait_for_permission(attempt)
             if attempt.token is None:  # http_session may add credentials of its own
                 request.headers.pop("Authorization", None)
             else:
@@ -308,7 +312,7 @@ class Transport:
         attempt.start_timer()
         return True
 
-    async def _queue(self, attempt: Attempt) -> float:
+    async def _wait_for_permission(self, attempt: Attempt) -> float:
         """Wait until the attempt has a token and a slot, and return that moment."""
         attempt.end_at(math.inf)
         attempt.was_sent = False
@@ -316,7 +320,7 @@ class Transport:
             if attempt.request.client_secret is not None:
                 now = await self.throttle.acquire()
             else:
-                async with self.throttle.queue:
+                async with self.throttle.head_of_queue:
                     await self.throttle.cooldown.wait()
                     attempt.token = await self._tokens.get(attempt.queued_at, attempt.rejected)
                     now = await self.throttle.acquire()
@@ -324,7 +328,7 @@ class Transport:
                 self.throttle.release(now)
                 raise SessionClosedError(_HTTP_SESSION_CLOSED)
         except Exception as error:
-            attempt.error_before_send = error
+            attempt.foreign_error = error
             raise
         finally:
             if not self.queued:
@@ -336,14 +340,14 @@ class Transport:
         self, attempt: Attempt, response: aiohttp.ClientResponse, sent_at: float
     ) -> None:
         retry_after = parse_retry_after(response.headers.get("Retry-After"), time.time())
-        self.throttle.cooldown.start(sent_at, retry_after)
+        self.throttle.cooldown.on_429(sent_at, retry_after)
         attempt.end_at(math.inf)
         try:
             await self.throttle.share_cooldown()
         except BaseException as error:
             response.close()
             if isinstance(error, Exception):
-                attempt.error_before_send = error
+                attempt.foreign_error = error
             raise
         attempt.start_timer()
 
@@ -368,7 +372,7 @@ class Transport:
             _log.debug("%s %s: %d", response.method, response.url, status, extra=extra)
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         secret = attempt.token or attempt.request.client_secret
-        # A user's middleware may not have called ours.
+        # A middleware of the user may have responded without calling ours.
         received_at = attempt.received_at or attempt.queued_at
         if 200 <= status <= 299:
             return Response(status, body, received_at, secret)
@@ -379,6 +383,11 @@ class Transport:
         request = endpoints.request_token(credentials.client_id, credentials.client_secret)
         # The attempt that needs the token holds a permit for a connection.
         return parse_token(await self.send(request, has_connection=True), request)
+
+
+def _payload(request: Request) -> aiohttp.BytesPayload | None:
+    # Not the bytes: a traceback through aiohttp would show those of a token request.
+    return None if request.body is None else aiohttp.BytesPayload(request.body)
 
 
 def _connection_limit(http_session: aiohttp.ClientSession | None) -> int:

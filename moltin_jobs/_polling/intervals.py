@@ -1,65 +1,34 @@
-"""Intervals of polls and retries. Pure arithmetic, with the generators and jitter of backoff.
+"""Intervals of polls and retries, with the jitter of backoff.
 
-Its decorators are not used: they return the last value when they run out, measure on the wall
-clock, and never interrupt a call that hangs.
+The decorators of backoff are not used: they return the last value when they run out, measure on the
+wall clock, and never interrupt a call that hangs.
 """
 
 from __future__ import annotations
-
-import functools
 
 import backoff
 
 from ..settings import Polling, Retry
 
 
-class Intervals:
-    """Intervals of one setting, computed once for all waits that use it.
-
-    Interval ``n`` is ``initial * multiplier ** n``, at most ``maximum``, times a random factor
-    between ``shortest`` and ``longest``.
-    """
-
-    def __init__(
-        self, initial: float, multiplier: float, maximum: float, *, shortest: float, longest: float
-    ) -> None:
-        self._maximum = maximum
-        self._shortest = shortest
-        self._spread = longest - shortest
-        self._nominal: list[float] = []
-        self._rest = backoff.expo(base=multiplier, factor=initial, max_value=maximum)
-        next(self._rest)  # the first value is for the decorators
-
-    def interval(self, number: int) -> float:
-        """Return interval ``number``, from 0."""
-        nominal = self._nominal_interval(number)
-        return nominal * self._shortest + float(backoff.full_jitter(nominal * self._spread))
-
-    def _nominal_interval(self, number: int) -> float:
-        nominal = self._nominal
-        while len(nominal) <= number:
-            if nominal and nominal[-1] >= self._maximum:
-                return self._maximum
-            try:
-                nominal.append(next(self._rest))
-            except OverflowError:  # the power is too large for a float
-                nominal.append(self._maximum)
-        return nominal[number]
+def polling_interval(polling: Polling, number: int) -> float:
+    """Return the interval after poll ``number`` of a state, from 0, plus or minus the jitter."""
+    longest = _grow(polling.initial_interval, polling.multiplier, number, polling.max_interval)
+    return longest * (1 - polling.jitter) + _random(2 * longest * polling.jitter)
 
 
-@functools.lru_cache(maxsize=128)
-def polling_intervals(polling: Polling) -> Intervals:
-    """Return the intervals of a `Polling`, shared by all waits with an equal one."""
-    return Intervals(
-        polling.initial_interval,
-        polling.multiplier,
-        polling.max_interval,
-        shortest=1 - polling.jitter,
-        longest=1 + polling.jitter,
-    )
+def retry_interval(retry: Retry, number: int) -> float:
+    """Return the interval after retry ``number``, from 0: between half of it and all of it."""
+    half = _grow(retry.initial_interval, 2, number, retry.max_interval) / 2
+    return half + _random(half)
 
 
-@functools.lru_cache(maxsize=128)
-def retry_intervals(retry: Retry) -> Intervals:
-    """Return the intervals of a `Retry`, shared in the same way."""
-    return Intervals(retry.initial_interval, 2, retry.max_interval, shortest=0.5, longest=1)
+def _grow(initial: float, multiplier: float, number: int, maximum: float) -> float:
+    try:
+        return min(initial * float(multiplier) ** number, maximum)
+    except OverflowError:  # the power is too large for a float
+        return maximum
+
+
+def _random(maximum: float) -> float:
+    return float(backoff.full_jitter(maximum))

@@ -11,18 +11,21 @@ from typing import TypeVar
 from .._tasks.operations import Operation, Operations
 from ..errors import APIError, JobNotFoundError, MoltinJobsError, RateLimitError
 from ..settings import MAX_RETRY_AFTER, Retry
-from .intervals import retry_intervals
+from .intervals import retry_interval
 
 T = TypeVar("T")
 
 RECENT_SECONDS = 10.0
 """Seconds for which the service may respond 404 for what it has just created."""
 
+_MAX_REMEMBERED = 10_000
+"""Jobs that are remembered, so that the one that was seen long ago is not recent again."""
+
 _log = logging.getLogger("moltin_jobs.polling")
 
 
 class RecentJobs:
-    """Jobs that were created, or have succeeded, in the last seconds.
+    """Jobs that were created, or that have succeeded, in the last ten seconds.
 
     The service is eventually consistent: it may not know such a job, or its file, yet.
     """
@@ -31,13 +34,12 @@ class RecentJobs:
         self._since: dict[str, float] = {}
 
     def add(self, job_id: str, now: float) -> None:
-        """Add a job, unless it was added in the last seconds."""
-        while self._since and not self.contains(oldest := next(iter(self._since)), now):
-            del self._since[oldest]
-        self._since.setdefault(job_id, now)
+        """Add a job, unless it was added before."""
+        if self._since.setdefault(job_id, now) == now and len(self._since) > _MAX_REMEMBERED:
+            del self._since[next(iter(self._since))]
 
     def contains(self, job_id: str, now: float) -> bool:
-        """Return whether the job was added in the last seconds."""
+        """Return whether the job was added in the last ten seconds."""
         return now - self._since.get(job_id, -math.inf) < RECENT_SECONDS
 
 
@@ -46,8 +48,7 @@ class Retrier:
 
     def __init__(self, operations: Operations, retry: Retry) -> None:
         self._operations = operations
-        self._max_attempts = retry.max_attempts
-        self._intervals = retry_intervals(retry)
+        self._retry = retry
 
     async def run(
         self,
@@ -71,7 +72,7 @@ class Retrier:
                     error = caught
             if not self._may_retry(error, attempt):
                 raise error
-            interval = max(self._intervals.interval(attempt - 1), retry_after(error))
+            interval = max(retry_interval(self._retry, attempt - 1), retry_after(error))
             _log_retry(error, attempt, interval)
             with Operation(self._operations):
                 await self._operations.sleep_until(asyncio.get_running_loop().time() + interval)
@@ -82,7 +83,7 @@ class Retrier:
         if isinstance(error, RateLimitError) and (error.retry_after or 0.0) > MAX_RETRY_AFTER:
             return False
         # A 404 is only retryable for a few seconds, so the number of attempts does not limit it.
-        is_last = attempt >= self._max_attempts and not isinstance(error, JobNotFoundError)
+        is_last = attempt >= self._retry.max_attempts and not isinstance(error, JobNotFoundError)
         return error.retryable and not is_last
 
 

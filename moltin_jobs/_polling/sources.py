@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import re
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -18,7 +19,7 @@ from .._tasks.operations import Operations
 from .._tasks.single_flight import SingleFlight
 from ..errors import MoltinJobsError, SessionClosedError
 from ..models import Job
-from .retry import RecentJobs
+from .retry import RecentJobs, retry_after
 
 FALLBACK_SECONDS = 30.0
 """Seconds for which all jobs are polled by id after a list was of no use."""
@@ -26,6 +27,7 @@ UNCHANGED_SECONDS = 300.0
 """Age of an unchanged list at which one job is polled by id, since a cache may serve the list."""
 _MAX_USEFUL_SIZE = 1 << 20
 _MAX_FAILURES = 3
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 _log = logging.getLogger("moltin_jobs.polling")
 
@@ -51,6 +53,17 @@ class ListSnapshot:
     """Size of the content in bytes."""
     fingerprint: int
     """Hash of the content, to notice a change."""
+    _by_id: dict[str, Job] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._by_id = {job.id: job for job in self.jobs}
+
+    def find(self, job_id: str) -> Job | None:
+        """Return a job. Only a UUID may be spelled in another case than in the list."""
+        job = self._by_id.get(job_id)
+        if job is None and _UUID.fullmatch(job_id):
+            job = self._by_id.get(job_id.lower())
+        return job
 
 
 @attrs.define
@@ -89,6 +102,10 @@ class IdSource:
         self._fetch_job = fetch_job
         self._flights: dict[str, SingleFlight[Snapshot]] = {}
 
+    def is_recent(self, job_id: str, now: float) -> bool:
+        """Return whether a 404 for a job, or for its file, may be temporary."""
+        return self.created.contains(job_id, now) or self.succeeded.contains(job_id, now)
+
     def add(self, job_id: str) -> None:
         """Register a wait."""
         self.waits[job_id] = self.waits.get(job_id, 0) + 1
@@ -118,9 +135,8 @@ class ListSource(IdSource):
     def __init__(self, operations: Operations, fetch_job: FetchJob, fetch_list: FetchList) -> None:
         super().__init__(operations, fetch_job)
         self._fetch_list = fetch_list
-        self._list_flight = SingleFlight(operations, self._fetch)
-        self._latest: ListSnapshot | None = None
-        self._jobs: dict[str, Job] = {}
+        self._single_flight = SingleFlight(operations, self._refresh_list)
+        self._fingerprint: int | None = None
         self._failures = 0
         self._fallback_until = -math.inf
         self._changed_at = -math.inf
@@ -128,7 +144,7 @@ class ListSource(IdSource):
     async def fetch(self, poll: Poll) -> Snapshot:
         """Return the job from a list, or from a request by its id."""
         latest = await self._latest_list(poll)
-        job = None if latest is None else self._find(poll.job_id)
+        job = None if latest is None else latest.find(poll.job_id)
         if latest is None or job is None or (poll.is_final and not job.is_terminal):
             return await super().fetch(poll)
         if latest.received_at - self._changed_at >= UNCHANGED_SECONDS:
@@ -141,17 +157,13 @@ class ListSource(IdSource):
         if loop.time() < self._fallback_until:
             return None
         try:
-            latest: ListSnapshot = await fetch_shared(self._list_flight, poll)
-        except MoltinJobsError:
-            if loop.time() >= self._fallback_until and not poll.is_final:
+            latest: ListSnapshot = await fetch_shared(self._single_flight, poll)
+        except MoltinJobsError as error:
+            is_fallback = loop.time() < self._fallback_until and not retry_after(error)
+            if not is_fallback and not poll.is_final:
                 raise
-        else:
-            return latest
-        return None  # poll by id now: if that fails too, its error is more specific
-
-    def _find(self, job_id: str) -> Job | None:
-        # An exact id first: two ids may differ in case only.
-        return self._jobs.get(job_id) or self._jobs.get(job_id.lower())
+            return None  # poll by id now: if that fails too, its error is more specific
+        return latest
 
     async def _verify(self, poll: Poll, listed: Job, now: float) -> Snapshot:
         """Poll one job by id, and all of them if the list proves to be outdated."""
@@ -159,13 +171,14 @@ class ListSource(IdSource):
         try:
             snapshot = await super().fetch(poll)
         except BaseException:
-            self._changed_at = changed_at
+            if self._changed_at == now:
+                self._changed_at = changed_at
             raise
         if snapshot.job != listed:
             self._fall_back("is outdated")
         return snapshot
 
-    async def _fetch(self) -> ListSnapshot:
+    async def _refresh_list(self) -> ListSnapshot:
         try:
             latest = await self._fetch_list()
         except SessionClosedError:
@@ -177,17 +190,14 @@ class ListSource(IdSource):
                 self._fall_back(f"failed: {error}")
             raise
         self._failures = 0
-        if self._latest is None or self._latest.fingerprint != latest.fingerprint:
-            self._changed_at = latest.received_at
-            self._jobs = {job.id.lower(): job for job in latest.jobs}
-            self._jobs |= {job.id: job for job in latest.jobs}
-        self._latest = latest
+        if latest.fingerprint != self._fingerprint:
+            self._fingerprint, self._changed_at = latest.fingerprint, latest.received_at
         self._check_usefulness(latest)
         return latest
 
     def _check_usefulness(self, latest: ListSnapshot) -> None:
         waits = self.waits
-        listed = sum(self._find(job_id) is not None for job_id in waits)
+        listed = sum(latest.find(job_id) is not None for job_id in waits)
         if latest.size > _MAX_USEFUL_SIZE:
             self._fall_back(f"has {latest.size} bytes")
         elif listed * 2 < len(waits):

@@ -20,15 +20,16 @@ from ..errors import (
     raise_unchained,
     single_line,
 )
-from ..models import Job, JobState
+from ..models import Job
 from ..settings import Polling
-from .intervals import Intervals, polling_intervals
+from .intervals import polling_interval
 from .retry import retry_after
 from .sources import IdSource, Poll, Snapshot
 
 _MIN_FAILURES = 3
 """Polls in a row that must fail before an outage ends the wait."""
-_MAX_MARGIN = 1.0
+_MAX_FINAL_POLL_LEAD = 1.0
+"""Longest time in seconds between the start of the final poll and the deadline."""
 
 _log = logging.getLogger("moltin_jobs.polling")
 
@@ -40,8 +41,8 @@ class JobWatch(AsyncIterator[Job]):
     Iterate over it to get the job at each change of ``status``, the terminal one last, or await
     `wait`. The timeout counts from its creation.
 
-    Cancelling an iteration step keeps its poll in flight for the next one. As a context manager,
-    or with `aclose`, that poll is cancelled at the end. After an exception the iteration has ended.
+    Cancelling an iteration step keeps its poll in flight for the next one. `aclose`, or leaving the
+    watch as a context manager, cancels that poll. After an exception the iteration has ended.
     """
 
     job_id: str
@@ -50,7 +51,7 @@ class JobWatch(AsyncIterator[Job]):
     _timeout: float = math.inf
     _heartbeat: float = math.inf
     _started_at: float = attrs.Factory(
-        lambda watch: watch._source.operations.check().time(),  # noqa: SLF001
+        lambda watch: watch._source.operations.get_loop().time(),  # noqa: SLF001
         takes_self=True,
     )
     job: Job | None = None
@@ -68,13 +69,12 @@ class JobWatch(AsyncIterator[Job]):
     the job has ended."""
     _deadline: float = attrs.field(init=False)
     _final_poll_at: float = attrs.field(init=False)
-    _intervals: Intervals = attrs.field(init=False)
     _interval_number: int = attrs.field(default=0, init=False)
     _interval: float = attrs.field(default=0.0, init=False)
     _outage_since: float = attrs.field(default=math.inf, init=False)
     _heartbeat_at: float = attrs.field(default=math.inf, init=False)
     _snapshot: Snapshot | None = attrs.field(default=None, init=False)
-    _flight: asyncio.Task[None] | None = attrs.field(default=None, init=False)
+    _poll_task: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     _yielded_status: str = attrs.field(default="", init=False)
     _active: bool = attrs.field(default=False, init=False)
     _ended: bool = attrs.field(default=False, init=False)
@@ -82,8 +82,7 @@ class JobWatch(AsyncIterator[Job]):
     def __attrs_post_init__(self) -> None:
         self.next_poll_at = self._started_at
         self._deadline = self._started_at + self._timeout
-        self._final_poll_at = self._deadline - min(self._timeout / 10, _MAX_MARGIN)
-        self._intervals = polling_intervals(self._polling)
+        self._final_poll_at = self._deadline - min(self._timeout / 10, _MAX_FINAL_POLL_LEAD)
 
     async def wait(self) -> Job:
         """Wait until the job has ended, and return it if it has succeeded.
@@ -95,8 +94,8 @@ class JobWatch(AsyncIterator[Job]):
         try:
             with self._operation():
                 while self.job is None or not self.job.is_terminal:
-                    if self._flight is not None:
-                        await self._finish_flight(self._flight, None)
+                    if self._poll_task is not None:
+                        await self._await_poll_task(self._poll_task, None)
                         continue
                     if self.next_poll_at is not None and self.next_poll_at > clock():
                         await self._source.operations.sleep_until(self.next_poll_at)
@@ -139,10 +138,10 @@ class JobWatch(AsyncIterator[Job]):
         """End the iteration, and cancel the poll in flight."""
         self._check_unused()
         self._ended = True
-        flight, self._flight = self._flight, None
-        if flight is not None:
-            flight.cancel()
-            await asyncio.wait([flight])
+        task, self._poll_task = self._poll_task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
 
     def _check_unused(self) -> None:
         if self._active:
@@ -165,9 +164,9 @@ class JobWatch(AsyncIterator[Job]):
         clock, operations = asyncio.get_running_loop().time, self._source.operations
         heartbeat_at = self._heartbeat_at  # infinite before the first item
         while True:
-            if self._flight is not None:
+            if self._poll_task is not None:
                 timeout = None if heartbeat_at == math.inf else heartbeat_at - clock()
-                if not await self._finish_flight(self._flight, timeout):
+                if not await self._await_poll_task(self._poll_task, timeout):
                     break
             if self.job is not None and self.job.status != self._yielded_status:
                 break
@@ -176,25 +175,25 @@ class JobWatch(AsyncIterator[Job]):
                 await operations.sleep_until(min(due, heartbeat_at))
                 if heartbeat_at < due:
                     break
-            self._flight = operations.create_task(self._poll_in_flight())
+            self._poll_task = operations.create_task(self._run_poll_task())
         assert self.job is not None, "there was a response"  # noqa: S101
         return self.job
 
-    async def _poll_in_flight(self) -> None:
+    async def _run_poll_task(self) -> None:
         # The task of `__anext__` may be cancelled before the deadline, so it does not bound this.
         with self._operation():
             await self._poll()
 
-    async def _finish_flight(self, flight: asyncio.Task[None], timeout: float | None) -> bool:
+    async def _await_poll_task(self, task: asyncio.Task[None], timeout: float | None) -> bool:
         """Return whether the poll in flight has ended. Raises its exception.
 
         Neither cancellation nor the timeout stops the poll.
         """
-        await asyncio.wait([flight], timeout=timeout)
-        if not flight.done():
+        await asyncio.wait([task], timeout=timeout)
+        if not task.done():
             return False
-        self._flight = None
-        flight.result()
+        self._poll_task = None
+        task.result()
         return True
 
     async def _poll(self) -> None:
@@ -230,19 +229,13 @@ class JobWatch(AsyncIterator[Job]):
                 raise self._timeout_error()
 
     def _on_success(self, snapshot: Snapshot) -> None:
-        """Plan the next poll."""
+        """Store the result of a poll, and plan the next one."""
         previous, job = self.job, snapshot.job
         self._snapshot = snapshot
         self.job = job
         self.consecutive_failures = 0
-        if (
-            previous is not None
-            and job.status != previous.status
-            and job.state is not previous.state
-        ):
+        if previous is not None and job is not previous and job.state is not previous.state:
             self._interval_number = 0
-        if job.state is JobState.SUCCEEDED:
-            self._source.succeeded.add(self.job_id, snapshot.received_at)
         self._plan(snapshot.received_at, 0.0)
         if _log.isEnabledFor(logging.DEBUG):
             extra: dict[str, object] = {"job_status": job.status}
@@ -286,7 +279,7 @@ class JobWatch(AsyncIterator[Job]):
         return True
 
     def _plan(self, received_at: float, min_interval: float) -> None:
-        self._interval = max(self._intervals.interval(self._interval_number), min_interval)
+        self._interval = max(polling_interval(self._polling, self._interval_number), min_interval)
         self._interval_number += 1
         due = received_at + self._interval
         if due >= self._final_poll_at:

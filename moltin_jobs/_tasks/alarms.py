@@ -14,7 +14,7 @@ _MIN_STALE_ENTRIES = 64
 class AlarmTarget(Protocol):
     """Object that has at most one alarm at a time."""
 
-    alarm: int
+    alarm_number: int
     """Number of the alarm that is set, or 0. Only `Alarms` writes it."""
 
     def on_alarm(self) -> None:
@@ -33,11 +33,11 @@ class Alarms:
 
     def set(self, target: AlarmTarget, when: float) -> None:
         """Set the alarm of ``target``, and replace the one that it has."""
-        if target.alarm:
+        if target.alarm_number:
             self.clear(target)
         self._active += 1
         self._last_number += 1
-        target.alarm = self._last_number
+        target.alarm_number = self._last_number
         heapq.heappush(self._heap, (when, self._last_number, target))
         if when < self._timer_at:
             if self._timer is not None:
@@ -47,8 +47,8 @@ class Alarms:
 
     def clear(self, target: AlarmTarget) -> None:
         """Remove the alarm of ``target``, if it has one."""
-        if target.alarm:
-            target.alarm = 0
+        if target.alarm_number:
+            target.alarm_number = 0
             self._active -= 1
             if len(self._heap) > 2 * self._active + _MIN_STALE_ENTRIES:
                 self._compact()
@@ -61,7 +61,7 @@ class Alarms:
 
     def _compact(self) -> None:
         # Cleared and replaced alarms stay in the heap. Until a long timeout they would fill it.
-        self._heap[:] = [entry for entry in self._heap if entry[2].alarm == entry[1]]
+        self._heap[:] = [entry for entry in self._heap if entry[2].alarm_number == entry[1]]
         heapq.heapify(self._heap)
 
     def _fire(self) -> None:
@@ -71,10 +71,10 @@ class Alarms:
         self._timer, self._timer_at = None, -math.inf  # until the end, `set` starts no timer
         heap = self._heap
         try:
-            while heap and (heap[0][0] <= now or heap[0][2].alarm != heap[0][1]):
+            while heap and (heap[0][0] <= now or heap[0][2].alarm_number != heap[0][1]):
                 _, number, target = heapq.heappop(heap)
-                if target.alarm == number:
-                    target.alarm = 0
+                if target.alarm_number == number:
+                    target.alarm_number = 0
                     self._active -= 1
                     target.on_alarm()
         finally:

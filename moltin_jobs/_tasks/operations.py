@@ -31,8 +31,8 @@ class Operations:
         self.progress = asyncio.Event()
         """Set when an operation or a task of the closed session has ended."""
 
-    def check(self) -> asyncio.AbstractEventLoop:
-        """Return the running loop, which must be that of the session.
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the running loop. The first call binds the session to it.
 
         Raises:
             SessionClosedError: the session is closed.
@@ -51,7 +51,7 @@ class Operations:
 
     def sleep_until(self, when: float) -> asyncio.Future[None]:
         """Return a future that is done at ``when``. Await it within an operation."""
-        self.check()
+        self.get_loop()
         sleep = Sleep(self.alarms)
         self.alarms.set(sleep, when)
         return sleep
@@ -59,7 +59,7 @@ class Operations:
     def create_task(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run a coroutine in a task of the session, whose exception need not be retrieved."""
         try:
-            loop = self.check()
+            loop = self.get_loop()
         except RuntimeError:
             coroutine.close()  # otherwise Python warns that it was never awaited
             raise
@@ -80,7 +80,7 @@ class Operations:
             RuntimeError: the session belongs to another event loop. Nothing was changed.
         """
         if not self.closed or self.loop is not asyncio.get_running_loop():
-            self.check()
+            self.get_loop()
             self.closed = True
             for operation in self.running.values():
                 operation.close()
@@ -96,12 +96,12 @@ class Operations:
 class Sleep(asyncio.Future[None]):
     """Future that an alarm completes."""
 
-    __slots__ = ("_alarms", "alarm")
+    __slots__ = ("_alarms", "alarm_number")
 
     def __init__(self, alarms: Alarms) -> None:
         super().__init__()
         self._alarms = alarms
-        self.alarm = 0
+        self.alarm_number = 0
 
     def cancel(self, msg: Any | None = None) -> bool:
         """Cancel the sleep and its alarm."""
@@ -126,7 +126,7 @@ class Operation:
     operations: Operations
     ends_at: float = math.inf
     """Moment of the loop's clock at which `timeout_error` is raised. `end_at` changes it."""
-    alarm: int = attrs.field(default=0, init=False)
+    alarm_number: int = attrs.field(default=0, init=False)
     _reason: Exception | None = attrs.field(default=None, init=False)
     _outer: Operation | None = attrs.field(default=None, init=False)
     _task: asyncio.Task[Any] | None = attrs.field(default=None, init=False)
@@ -135,7 +135,7 @@ class Operation:
     def __enter__(self) -> Self:
         operations = self.operations
         if operations.closed or operations.loop is not asyncio.get_running_loop():
-            operations.check()
+            operations.get_loop()
         task = asyncio.current_task()
         assert task is not None, "a coroutine runs in a task"  # noqa: S101
         self._task, self._cancelling = task, task.cancelling()

@@ -19,10 +19,10 @@ async def gather_outcomes(
     ``Task.cancelling()`` at 1 when its exception is caught.
     """
     tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
-    until = asyncio.ALL_COMPLETED if return_exceptions else asyncio.FIRST_EXCEPTION
+    return_when = asyncio.ALL_COMPLETED if return_exceptions else asyncio.FIRST_EXCEPTION
     try:
         if tasks:
-            await asyncio.wait(tasks, return_when=until)
+            await asyncio.wait(tasks, return_when=return_when)
     finally:
         for task in tasks:
             task.add_done_callback(retrieve_exception)

@@ -58,8 +58,8 @@ class Flight(Generic[T]):
     def __init__(
         self, operations: Operations, call: Callable[[Flight[T]], Coroutine[Any, Any, T]]
     ) -> None:
-        self.started_at = operations.check().time()
-        self.is_joinable = True
+        self.started_at = operations.get_loop().time()
+        self.is_joinable = True  # until the call has ended or its last waiter has left
         self._value: T | None = None
         self._error: BaseException | None = None
         self._traceback: TracebackType | None = None
@@ -104,7 +104,7 @@ class Flight(Generic[T]):
 def error_for_one_caller(
     error: BaseException, original_traceback: TracebackType | None
 ) -> BaseException:
-    """Return an exception that fails several callers, for one of them to raise."""
+    """Return the exception of a shared call, for one of its callers to raise."""
     if isinstance(error, MoltinJobsError):
         return copy.copy(error)
     # An exception of a caller's own code may not be copyable. Without the reset, its traceback

@@ -161,9 +161,9 @@ async def export(
     except TimeoutError:
         if not job_id:
             raise JobTimeoutError(
-                None, timeout=timeout or 0.0, unfinished="was not created", advice=MAY_EXIST
+                None, timeout=timeout or 0.0, outcome="was not confirmed", advice=MAY_EXIST
             ) from None
-        outcome = JobTimeoutError(job_id, timeout=timeout or 0.0, unfinished="was not exported")
+        outcome = JobTimeoutError(job_id, timeout=timeout or 0.0, outcome="was not exported")
     code = output.print_outcome(job_id, outcome)
     if not isinstance(outcome, Job | Path | JobNotFoundError):
         output.print_note(f"to continue: {resume}")

@@ -20,8 +20,7 @@ async def serve(output: Output, port: int) -> int:
         for name, value in simulator.environment.items():
             write_line(f"export {name}={value}")
         output.print_note(f"serving the jobs {' '.join(job_ids)}. Press Ctrl-C to stop.")
-        await asyncio.Event().wait()
-    return 0  # not reached
+        return int(await asyncio.Event().wait())  # until it is cancelled
 
 
 async def demo(output: Output) -> int:

@@ -12,6 +12,7 @@ _PHRASES = {
     "the service's support for a higher limit.",
     MAY_EXIST: "The job may have been created: run 'moltin-jobs list' before you create it again.",
     "the client id and secret": "EPCC_CLIENT_ID and EPCC_CLIENT_SECRET",
+    "use ClientCredentials of": "set EPCC_CLIENT_ID and EPCC_CLIENT_SECRET of",
     "pass an http_session whose SSL context trusts the certificate": "set SSL_CERT_FILE to a file "
     "with the certificate of its authority",
     ", or use a longer request_timeout": "",
@@ -20,7 +21,6 @@ _PHRASES = {
     "filter must be": "--filter must be",
     "job_type must be": "--type must be",
     "printable str": "printable text",
-    "a non-empty str of printable ASCII": "printable ASCII characters",
 }
 _EXCEPTION_NAME = re.compile(r" \([A-Z]\w+Error\)")
 _BASE_URL = re.compile(r"\bbase_url\b(?![./]\w)")  # not in the name of a file

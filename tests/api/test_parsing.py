@@ -510,6 +510,23 @@ class TestCreatedJob:
         assert str(error).endswith(MAY_EXIST) is may_exist
 
 
+class TestTokenThatIsAWord:
+    """Users give such tokens in their tests."""
+
+    @pytest.mark.parametrize("token", ["data", "id", "status", "success", "token", "link", "href"])
+    def test_job_is_read_as_it_is(self, token: str) -> None:
+        address = "https://files.example/a.csv?token=abc"
+        data = {"id": "a", "status": "success", "link": {"href": address}}
+        response = make_response(json.dumps({"data": data}).encode(), secret=token)
+        job = parse_job(response, endpoints.get_job("a"))
+        assert (job.state, job.file_url) == (JobState.SUCCEEDED, address)
+
+    def test_token_in_a_sentence_is_masked(self) -> None:
+        data = {"id": "a", "status": "failed", "error": "the token t0ken is not allowed"}
+        response = make_response(json.dumps({"data": data}).encode(), secret="t0ken")
+        assert parse_job(response, endpoints.get_job("a")).error == "the token *** is not allowed"
+
+
 class TestJobList:
     def test_parse_job_list_returns_jobs_in_order(self) -> None:
         items = [{"id": "b", "status": "success"}, {"id": "any id / at all", "status": "pending"}]
@@ -539,7 +556,7 @@ class TestJobList:
         )
         assert len(job_list.problems) == 101
         assert job_list.problems[99] == f"item 100 cannot be read: {NO_ID_OR_STATUS}"
-        assert job_list.problems[100] == "5 more items cannot be read"
+        assert job_list.problems[100] == "5 more cannot be read"
 
     def test_parse_job_list_accepts_more_than_body_of_one_job(self) -> None:
         body = b'{"data": []}'.ljust(16_777_216)

@@ -105,7 +105,7 @@ def test_timeout_of_an_export_bounds_the_creation(store: Simulator, destination:
     result = run("export", "-q", "--timeout", "0.2", str(destination))
     assert (result.exit_code, result.stdout) == (3, "")
     assert result.stderr == (
-        "error: the job of this export was not created within 0.2 s. The job may have been "
+        "error: the job of this export was not confirmed within 0.2 s. The job may have been "
         "created: run 'moltin-jobs list' before you create it again.\n"
     )
 

@@ -32,7 +32,7 @@ async def send(cooldown: Cooldown) -> float:
 async def measure(cooldown: Cooldown, retry_after: float | None = None) -> float:
     """Handle a 429 of a new request, and return the seconds until the next one may be sent."""
     sent_at = await send(cooldown)
-    cooldown.start(sent_at, retry_after)
+    cooldown.on_429(sent_at, retry_after)
     await cooldown.wait()
     return now() - sent_at
 
@@ -45,7 +45,7 @@ async def test_before_the_first_429_requests_are_sent_at_once(cooldown: Cooldown
 async def test_after_cooldown_requests_are_sent_one_by_one_for_a_second(
     cooldown: Cooldown,
 ) -> None:
-    cooldown.start(now(), None)
+    cooldown.on_429(now(), None)
     sent_at = [await send(cooldown) for _ in range(50)]
     first = sent_at[0]
     assert 1 <= first <= 1.2
@@ -60,7 +60,7 @@ async def test_429s_of_requests_sent_before_the_cooldown_are_one_burst(
     sent_at = await send(cooldown)
     await asyncio.sleep(0.1)
     for _ in range(50):
-        cooldown.start(sent_at, None)
+        cooldown.on_429(sent_at, None)
     (record,) = caplog.records
     seconds = vars(record)["retry_in"]
     assert (record.name, record.levelno) == ("moltin_jobs.http", logging.WARNING)
@@ -93,7 +93,7 @@ async def test_response_to_a_later_request_ends_the_row(cooldown: Cooldown) -> N
 
 async def test_response_to_an_earlier_request_does_not_end_the_row(cooldown: Cooldown) -> None:
     early = await send(cooldown)
-    cooldown.start(early, None)
+    cooldown.on_429(early, None)
     cooldown.on_success(early)
     assert 2 <= await measure(cooldown) <= 2.4
 
@@ -103,7 +103,7 @@ async def test_longer_retry_after_in_the_same_burst_prolongs_the_cooldown(
 ) -> None:
     sent_at = await send(cooldown)
     for retry_after in (None, 7, 2):
-        cooldown.start(sent_at, retry_after)
+        cooldown.on_429(sent_at, retry_after)
     await cooldown.wait()
     assert now() == 7
 
@@ -112,9 +112,9 @@ async def test_late_429_of_the_same_burst_without_retry_after_changes_nothing(
     cooldown: Cooldown,
 ) -> None:
     sent_at = await send(cooldown)
-    cooldown.start(sent_at, None)
+    cooldown.on_429(sent_at, None)
     await asyncio.sleep(0.9)
-    cooldown.start(sent_at, None)
+    cooldown.on_429(sent_at, None)
     await cooldown.wait()
     assert 1 <= now() <= 1.2
 
@@ -125,7 +125,7 @@ async def test_retry_after_is_obeyed_for_at_most_two_minutes(
 ) -> None:
     sent_at = await send(cooldown)
     for _ in range(count):
-        cooldown.start(sent_at, 1e9)
+        cooldown.on_429(sent_at, 1e9)
     await cooldown.wait()
     assert now() == 120
 
@@ -133,10 +133,10 @@ async def test_retry_after_is_obeyed_for_at_most_two_minutes(
 async def test_cooldown_that_is_prolonged_while_a_request_waits_delays_it(
     cooldown: Cooldown,
 ) -> None:
-    cooldown.start(now(), None)
+    cooldown.on_429(now(), None)
     waiting = asyncio.create_task(send(cooldown))
     await asyncio.sleep(0.5)
-    cooldown.start(0, 5)
+    cooldown.on_429(0, 5)
     assert await waiting == 5.5
 
 

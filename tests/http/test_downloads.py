@@ -397,7 +397,7 @@ class TestStatus:
                 await session.download("a", destination)
         assert type(caught.value) is APIError
         assert (caught.value.job_id, caught.value.retryable) == ("a", False)
-        assert f"the file of job a on {host.netloc}: " in str(caught.value)
+        assert f"the file of job a: {host.netloc} responded" in str(caught.value)
         assert names_in(destination.parent) == []
 
     async def test_server_error_is_retried_then_raised(self, destination: Path) -> None:
@@ -750,6 +750,20 @@ class TestPermits:
                 download.cancel()
             await asyncio.wait(downloads)
             assert session.stats().connections == 0
+
+    async def test_download_without_a_free_connection_in_the_users_pool_is_bounded(
+        self, tmp_path: Path
+    ) -> None:
+        connector = aiohttp.TCPConnector(limit_per_host=1)
+        async with FileHost(hang) as host, aiohttp.ClientSession(connector=connector) as http:
+            taken = asyncio.create_task(http.get(host.server.url))
+            await asyncio.sleep(1)
+            async with host.session(http_session=http, retry=Retry(max_attempts=1)) as session:
+                with pytest.raises(TransportError, match="within 10 s"):
+                    await session.download("a", tmp_path / "orders.csv")
+            taken.cancel()
+            await asyncio.wait([taken])
+        assert host.targets == ["/"]
 
     async def test_downloads_get_their_permits_in_order(self, tmp_path: Path) -> None:
         connector = aiohttp.TCPConnector(limit=1)

@@ -211,7 +211,6 @@ async def main(destination):
         await check_destination(destination)
         async with PartialFile(destination) as file:
             await file.write(b"today")
-            print("written")
             await file.commit()
     except OSError as error:
         print(os.strerror(error.errno), error.filename == str(destination))
@@ -226,32 +225,26 @@ asyncio.run(main(Path(sys.argv[1])))
     reason="this user may not mount",
 )
 @pytest.mark.parametrize(
-    ("mount", "output"),
-    [
-        ("mount -t tmpfs none source &&", "Device or resource busy True\n"),
-        ("", "written\nDevice or resource busy True\n"),  # seen by the rename only
-    ],
-    ids=["other file system", "same file system"],
+    "mount", ["mount -t tmpfs none source &&", ""], ids=["other file system", "same file system"]
 )
-async def test_bind_mount_is_rejected_and_unchanged(
-    tmp_path: Path, mount: str, output: str
-) -> None:
+async def test_bind_mount_is_rejected_and_unchanged(tmp_path: Path, mount: str) -> None:
     (tmp_path / "source").mkdir()
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "orders.csv").touch()
+    (tmp_path / "a folder").mkdir()
+    (tmp_path / "a folder" / "orders.csv").touch()
     shell = (
         f"cd {tmp_path} && {mount} echo yesterday >source/orders.csv && "
-        f'mount --bind source/orders.csv folder/orders.csv && "$@" && cat folder/orders.csv'
+        f"mount --bind source/orders.csv 'a folder/orders.csv' && "
+        f"\"$@\" && cat 'a folder/orders.csv'"
     )
     command = [*NAMESPACE, "sh", "-c", shell, "sh", sys.executable, "-c", BIND_MOUNT]
     result = subprocess.run(  # noqa: ASYNC221, S603 (nothing else runs in this loop)
-        [*command, str(tmp_path / "folder" / "orders.csv")],
+        [*command, str(tmp_path / "a folder" / "orders.csv")],
         check=False,
         capture_output=True,
         text=True,
     )
-    assert result.stdout == f"{output}yesterday\n", result.stderr
-    assert names_in(tmp_path / "folder") == ["orders.csv"]
+    assert result.stdout == "Device or resource busy True\nyesterday\n", result.stderr
+    assert names_in(tmp_path / "a folder") == ["orders.csv"]
 
 
 class SlowDisk:

@@ -24,7 +24,7 @@ def now() -> float:
 
 async def send(throttle: Throttle, response_time: float = 0.0) -> float:
     """Send a request as the transport does, and return the moment at which it was permitted."""
-    async with throttle.queue:
+    async with throttle.head_of_queue:
         await throttle.cooldown.wait()
         sent_at = await throttle.acquire()
     await asyncio.sleep(response_time)
@@ -92,7 +92,7 @@ async def test_requests_are_permitted_in_order_but_token_requests_first() -> Non
     order: list[str] = []
 
     async def send_ordinary(name: str, *, needs_token: bool = False) -> None:
-        async with throttle.queue:
+        async with throttle.head_of_queue:
             if needs_token:  # its own slot comes before that of any other request
                 await throttle.acquire()
                 throttle.release(now())
@@ -171,13 +171,13 @@ class TestTryAcquire:
 
     async def test_while_a_request_is_queued_does_not_permit(self) -> None:
         throttle = Throttle(None)
-        async with throttle.queue:
+        async with throttle.head_of_queue:
             assert not throttle.try_acquire(now())
         assert throttle.try_acquire(now())
 
     async def test_in_cooldown_and_the_second_after_it_does_not_permit(self) -> None:
         throttle = Throttle(None)
-        throttle.cooldown.start(now(), 10)
+        throttle.cooldown.on_429(now(), 10)
         await throttle.cooldown.wait()
         assert not throttle.try_acquire(now())
         await asyncio.sleep(0.9)
@@ -192,12 +192,12 @@ class TestCooldown:
         await send(throttle)
         waiting = asyncio.create_task(send(throttle))
         await asyncio.sleep(0.5)
-        throttle.cooldown.start(now(), 10)
+        throttle.cooldown.on_429(now(), 10)
         assert 10.5 <= await waiting <= 12.5
 
     async def test_request_cancelled_in_cooldown_gives_its_slot_back(self) -> None:
         throttle = Throttle(1)
-        throttle.cooldown.start(now(), 10)
+        throttle.cooldown.on_429(now(), 10)
         waiting = asyncio.create_task(throttle.acquire())
         await asyncio.sleep(5)
         assert throttle.held == 1
@@ -218,7 +218,7 @@ class TestCooldown:
         throttle = Throttle(PausableLimiter())
         await throttle.share_cooldown()
         assert pauses == []
-        throttle.cooldown.start(await throttle.acquire(), 7)
+        throttle.cooldown.on_429(await throttle.acquire(), 7)
         await asyncio.sleep(1)
         await throttle.share_cooldown()
         (seconds,) = pauses
@@ -243,14 +243,14 @@ class TestCooldown:
             "not async": pauses.append,
         }[kind]
         throttle = Throttle(limiter)
-        throttle.cooldown.start(await throttle.acquire(), 7)
+        throttle.cooldown.on_429(await throttle.acquire(), 7)
         await throttle.share_cooldown()
         (seconds,) = pauses
         assert 7 <= seconds <= 8.4
 
     async def test_limiter_without_a_pause_is_not_paused(self) -> None:
         throttle = Throttle(SlowLimiter())
-        throttle.cooldown.start(await throttle.acquire(), None)
+        throttle.cooldown.on_429(await throttle.acquire(), None)
         await throttle.share_cooldown()
         assert now() == pytest.approx(0.1)
 
@@ -259,7 +259,7 @@ class TestCooldown:
         self, rate_limit: int | None
     ) -> None:
         throttle = Throttle(rate_limit)
-        throttle.cooldown.start(await throttle.acquire(), None)
+        throttle.cooldown.on_429(await throttle.acquire(), None)
         await throttle.share_cooldown()
         assert now() == 0
 

@@ -6,14 +6,13 @@ import statistics
 import pytest
 
 from moltin_jobs import Polling, Retry
-from moltin_jobs._polling.intervals import polling_intervals, retry_intervals
+from moltin_jobs._polling.intervals import polling_interval, retry_interval
 
 MANY = 10_000
 
 
 def polling_samples(polling: Polling, count: int = MANY) -> list[float]:
-    intervals = polling_intervals(polling)
-    return [intervals.interval(number) for number in range(count)]
+    return [polling_interval(polling, number) for number in range(count)]
 
 
 class TestPollingIntervals:
@@ -61,11 +60,10 @@ class TestPollingIntervals:
     ) -> None:
         assert polling_samples(polling, len(expected)) == pytest.approx(expected, abs=0)
 
-    def test_intervals_can_be_requested_in_any_order(self) -> None:
-        intervals = polling_intervals(Polling(initial_interval=1, multiplier=1.5, jitter=0))
-        assert [intervals.interval(number) for number in (9, 2, 0, 5, 2)] == pytest.approx(
-            [20, 2.25, 1, 1.5**5, 2.25]
-        )
+    def test_interval_of_a_very_long_wait_is_computed_at_once(self) -> None:
+        polling = Polling(initial_interval=1, max_interval=5, multiplier=1 + 1e-12, jitter=0)
+        assert polling_interval(polling, 10**6) == pytest.approx(1, rel=1e-4)
+        assert polling_interval(polling, 2**70) == 5
 
     @pytest.mark.parametrize("jitter", [0.2, 0.5, 1.0])
     def test_jitter_is_even_on_both_sides(self, jitter: float) -> None:
@@ -85,18 +83,11 @@ class TestPollingIntervals:
         assert 16 <= min(samples[21:]) < 16.1
         assert 23.9 < max(samples[21:]) <= 24
 
-    def test_equal_settings_share_their_intervals(self) -> None:
-        assert polling_intervals(Polling(max_interval=7)) is polling_intervals(
-            Polling(max_interval=7.0)
-        )
-        assert polling_intervals(Polling(max_interval=7)) is not polling_intervals(Polling())
-
 
 class TestRetryIntervals:
     def test_interval_is_between_half_of_its_nominal_length_and_all_of_it(self) -> None:
-        intervals = retry_intervals(Retry())
         for number, nominal in enumerate([0.5, 1, 2, 4, 8, 8, 8]):
-            samples = [intervals.interval(number) for _ in range(MANY)]
+            samples = [retry_interval(Retry(), number) for _ in range(MANY)]
             assert nominal / 2 <= min(samples) < nominal * 0.505
             assert nominal * 0.995 < max(samples) <= nominal
             assert statistics.fmean(samples) == pytest.approx(nominal * 0.75, rel=0.01)
@@ -110,13 +101,12 @@ class TestRetryIntervals:
         ],
     )
     def test_interval_is_capped(self, retry: Retry, nominal: list[float]) -> None:
-        intervals = retry_intervals(retry)
         for number, longest in enumerate(nominal):
-            samples = [intervals.interval(number) for _ in range(200)]
+            samples = [retry_interval(retry, number) for _ in range(200)]
             assert longest / 2 <= min(samples)
             assert longest * 0.9 < max(samples) <= longest
 
     def test_thousands_of_intervals_do_not_overflow(self) -> None:
-        intervals = retry_intervals(Retry(initial_interval=5e-324, max_interval=1e9))
-        assert all(0 <= intervals.interval(number) <= 1e9 for number in range(3000))
-        assert intervals.interval(2**70) >= 5e8
+        retry = Retry(initial_interval=5e-324, max_interval=1e9)
+        assert all(0 <= retry_interval(retry, number) <= 1e9 for number in range(3000))
+        assert retry_interval(retry, 2**70) >= 5e8

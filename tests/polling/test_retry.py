@@ -18,7 +18,7 @@ from moltin_jobs import (
     SessionClosedError,
     TransportError,
 )
-from moltin_jobs._polling.retry import Retrier
+from moltin_jobs._polling.retry import RecentJobs, Retrier
 from moltin_jobs._tasks.operations import Deadline, Operations
 
 pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("task_factory")]
@@ -214,3 +214,21 @@ async def test_each_retry_is_logged_with_its_attempt_and_interval(
             "ServerError",
         )
         assert fields["retry_in"] == pytest.approx(interval, abs=1e-5)
+
+
+def test_recent_jobs_are_forgotten_after_ten_seconds_and_stay_known() -> None:
+    jobs = RecentJobs()
+    jobs.add("a", 0)
+    assert jobs.contains("a", 9.9)
+    assert not jobs.contains("a", 10)
+    jobs.add("a", 20)
+    assert not jobs.contains("a", 21), "it is not new"
+    assert not jobs.contains("b", 0)
+
+
+def test_recent_jobs_take_bounded_memory() -> None:
+    jobs = RecentJobs()
+    for number in range(20_000):
+        jobs.add(f"job-{number}", 0)
+    assert not jobs.contains("job-0", 0)
+    assert jobs.contains("job-19999", 0)

@@ -17,7 +17,7 @@ class Target:
     """Record when its alarm rings."""
 
     name: str = ""
-    alarm: int = attrs.field(default=0, init=False)
+    alarm_number: int = attrs.field(default=0, init=False)
     rang_at: list[float] = attrs.field(factory=list, init=False)
 
     def on_alarm(self) -> None:
@@ -85,10 +85,10 @@ async def test_alarm_that_has_rung_is_not_set_and_can_be_set_again() -> None:
     alarms, target = Alarms(), Target()
     alarms.set(target, 1)
     await asyncio.sleep(2)
-    assert not target.alarm
+    assert not target.alarm_number
     alarms.clear(target)
     alarms.set(target, 3)
-    assert target.alarm
+    assert target.alarm_number
     await asyncio.sleep(2)
     assert target.rang_at == [1, 3]
 

@@ -307,7 +307,7 @@ class TestClosing:
 
     def test_another_event_loop_raises_runtime_error(self, operations: Operations) -> None:
         async def use() -> None:
-            operations.check()
+            operations.get_loop()
 
         async def close() -> None:
             operations.close()
@@ -328,9 +328,9 @@ class TestSleeps:
     async def test_cancelled_sleep_has_no_alarm(self, operations: Operations) -> None:
         sleep = operations.sleep_until(5)
         assert isinstance(sleep, Sleep)
-        assert sleep.alarm
+        assert sleep.alarm_number
         sleep.cancel()
-        assert not sleep.alarm
+        assert not sleep.alarm_number
         await asyncio.sleep(9)
 
     async def test_sleep_whose_alarm_rings_twice_ends_once(self, operations: Operations) -> None:

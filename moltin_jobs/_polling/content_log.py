@@ -14,13 +14,13 @@ _log = logging.getLogger("moltin_jobs.polling")
 
 
 class ContentLog:
-    """Log each undocumented status and each unreadable item of a list once in a session."""
+    """Log undocumented statuses and unreadable items of lists, each text once in a session."""
 
     def __init__(self) -> None:
         self._spellings: set[str] = set()
         self._problems: set[str] = set()
 
-    def warn_of_status(self, job: Job) -> None:
+    def log_unknown_status(self, job: Job) -> None:
         """Log the undocumented status of ``job``."""
         spelling = single_line(job.status)
         if _remember(spelling, self._spellings):
@@ -38,7 +38,7 @@ class ContentLog:
 
 
 def _remember(text: str, logged: set[str], limit: int = _MAX_WARNINGS) -> bool:
-    """Return whether to log ``text``."""
+    """Remember ``text``, and return whether it is new and within the limit."""
     if text in logged or len(logged) >= limit:
         return False
     logged.add(text)

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from moltin_jobs import Job
-from moltin_jobs._polling.statuses import ContentLog
+from moltin_jobs._polling.content_log import ContentLog
 
 
 def make_job(status: str, job_id: str = "a") -> Job:
@@ -22,7 +22,7 @@ def test_undocumented_status_is_logged_once_for_each_spelling(
     content_log: ContentLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     for status in ("dreaming", "dreaming", "Dreaming", "dreaming"):
-        content_log.warn_of_status(make_job(status))
+        content_log.log_unknown_status(make_job(status))
     assert [(record.name, record.levelname, record.getMessage()) for record in caplog.records] == [
         (
             "moltin_jobs.polling",
@@ -38,7 +38,7 @@ def test_undocumented_status_is_logged_once_for_each_spelling(
 def test_undocumented_status_is_logged_as_one_line(
     content_log: ContentLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    content_log.warn_of_status(make_job("\x1b[31m\r\nfatal", "a\r\nb"))
+    content_log.log_unknown_status(make_job("\x1b[31m\r\nfatal", "a\r\nb"))
     message = caplog.records[0].getMessage()
     assert message.isprintable()
     assert "fatal" in message
@@ -48,7 +48,7 @@ def test_broken_service_with_ever_new_statuses_is_logged_a_hundred_times(
     content_log: ContentLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in range(150):
-        content_log.warn_of_status(make_job(f"status {number}"))
+        content_log.log_unknown_status(make_job(f"status {number}"))
     assert len(caplog.records) == 100
     assert "'status 99'" in caplog.records[-1].getMessage()
 
@@ -56,7 +56,8 @@ def test_broken_service_with_ever_new_statuses_is_logged_a_hundred_times(
 def test_unreadable_item_of_a_list_is_logged_as_warning(
     content_log: ContentLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    content_log.log_problem("item 3 cannot be read: it has no usable id or status")
+    for _ in range(2):
+        content_log.log_problem("item 3 cannot be read: it has no usable id or status")
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
         (
             "WARNING",
