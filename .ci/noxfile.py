@@ -50,7 +50,7 @@ def oldest(session: nox.Session) -> None:
     run_suite(session)
 
 
-@nox.session(python="3.13")
+@nox.session(python="3.12")
 def eager(session: nox.Session) -> None:
     """Run the suite with asyncio.eager_task_factory."""
     install(session, "-e", ".[test]")

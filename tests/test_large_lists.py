@@ -7,6 +7,9 @@ import time
 import pytest
 
 from moltin_jobs import JobsSession, JobTimeoutError, SessionClosedError
+from moltin_jobs._api.content import load_json
+from moltin_jobs._api.endpoints import Response, list_jobs
+from moltin_jobs._tasks.threads import run_in_thread
 from moltin_jobs.testing.simulator import Fault, Simulator
 
 ITEMS = 2_000_000
@@ -44,6 +47,16 @@ async def test_parsing_a_large_list_does_not_block_the_event_loop(
     messages = [record.getMessage() for record in caplog.records]
     assert len(messages) == 101
     assert messages[-1] == f"the list of jobs: {ITEMS - 100} more cannot be read"
+
+
+async def test_decoding_in_a_thread_lets_the_event_loop_run() -> None:
+    passes = 0
+    response = Response(200, ALL_UNREADABLE.body)
+    decoding = asyncio.create_task(run_in_thread(load_json, response, list_jobs()))
+    while not decoding.done():
+        await asyncio.sleep(0.001)
+        passes += 1
+    assert passes > 8, "two or three if the decoder holds the GIL until it has finished"
 
 
 async def test_timeout_of_a_wait_holds_while_a_large_list_is_parsed(session: JobsSession) -> None:

@@ -1,10 +1,12 @@
 """Sessions against the simulator, over real sockets and in virtual time."""
 
 import asyncio
+import gc
 import inspect
 import itertools
 import typing
 import uuid
+import warnings
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -615,6 +617,17 @@ class TestClose:
         assert isinstance(error, RuntimeError)
         assert isinstance(error, MoltinJobsError)
         assert not error.retryable
+
+    @pytest.mark.parametrize("name", ["get_jobs", "wait_for_jobs"])
+    async def test_call_for_many_jobs_of_a_closed_session_leaves_no_warning(
+        self, moltin_session: JobsSession, name: str
+    ) -> None:
+        await moltin_session.close()
+        with warnings.catch_warnings(record=True) as recorded:
+            with pytest.raises(SessionClosedError):
+                await getattr(moltin_session, name)(["a", "b", "c"])
+            gc.collect()
+        assert recorded == []
 
     @pytest.mark.parametrize("name", CALLS)
     async def test_close_ends_each_call(

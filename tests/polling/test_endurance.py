@@ -425,6 +425,52 @@ class TestCancellation:
         assert other_tasks() == set()
 
 
+class LateLimiter:
+    """Limiter that ends its cancellation late, and with an exception."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def acquire(self) -> None:
+        self.calls += 1
+        if self.calls > 4:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                await asyncio.sleep(1)
+                raise LookupError("late") from None
+
+
+@pytest.mark.looptime
+class TestSharedPoll:
+    @pytest.mark.parametrize("poll_by", ["id", "list"])
+    @pytest.mark.parametrize("times", [1, 2, 3])
+    async def test_waits_cancelled_again_while_their_poll_ends_leave_nothing(
+        self, poll_by: Any, times: int
+    ) -> None:
+        reported: list[object] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: reported.append(context))
+        async with (
+            Simulator() as simulator,
+            JobsSession(
+                simulator.token, base_url=simulator.url, poll_by=poll_by, rate_limit=LateLimiter()
+            ) as session,
+        ):
+            simulator.add_job("a", ["pending"])
+            waits = [asyncio.create_task(session.wait_for_job("a")) for _ in range(3)]
+            await asyncio.sleep(20)
+            for _ in range(times):
+                for wait in waits:
+                    wait.cancel()
+                await asyncio.sleep(0.1)
+            await asyncio.wait(waits)
+            assert all(wait.cancelled() for wait in waits)
+        gc.collect()
+        assert reported == []
+        assert other_tasks() == set()
+
+
 class NeverLimiter:
     async def acquire(self) -> None:
         await asyncio.Event().wait()
