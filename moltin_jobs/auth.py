@@ -30,7 +30,8 @@ _REFRESH_EARLY_FRACTION = 0.2
 _RETRY_EARLY_REFRESH_SECONDS = 5.0
 
 
-def _to_secret(value: str | Secret) -> Secret:
+def _to_secret(value: str) -> Secret:
+    # attrs.evolve() passes the secret of the other instance.
     return value if isinstance(value, Secret) else Secret(value)
 
 
@@ -100,7 +101,7 @@ class TokenProvider:
         if isinstance(auth, (str, Secret)):
             token = Secret(auth) if isinstance(auth, str) else auth
             self.token, self.fresh_until = _check_token(token, "auth"), math.inf
-        elif callable(auth):
+        elif callable(auth) and not isinstance(auth, type):
             self._fetch_token = functools.partial(_fetch_from_callable, auth, timeout)
         elif isinstance(auth, ClientCredentials):
             self._fetch_token = functools.partial(request_token, auth)
@@ -113,8 +114,8 @@ class TokenProvider:
     def reject(self, token: Secret, queued_at: float) -> None:
         """Drop a token that the service has rejected, so that no queued request is sent with it.
 
-        A token that was refreshed after ``queued_at`` is kept: if the service rejects new tokens
-        too, each queued request would refresh it again.
+        A token that was refreshed after ``queued_at`` is kept. Otherwise, if the service rejects
+        new tokens too, each queued request would cause another refresh.
         """
         if self.token is token and self._refreshed_at < queued_at:
             self.token = None

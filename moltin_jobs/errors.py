@@ -35,13 +35,13 @@ _NO_RESULTS = "no results matched"
 _CHECK_ROUTE_ADVICE = (
     "Try again later. If it happens again, check that base_url and all proxies lead to the service."
 )
-_RETRYABLE_STATUSES = (408, 421, 425, 429)
+RETRYABLE_STATUSES = (408, 421, 425, 429)
 
 
-def single_line(text: str) -> str:
+def single_line(text: str, limit: int = _MAX_TEXT_LENGTH) -> str:
     """Make foreign text safe for a message: one line, bounded, without control characters."""
-    line = " ".join(text[:_MAX_TEXT_LENGTH].split())
-    line += "…" if len(text) > _MAX_TEXT_LENGTH else ""
+    line = " ".join(text[:limit].split())
+    line += "…" if len(text) > limit else ""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
@@ -54,10 +54,10 @@ def describe(value: object) -> str:
 
 
 def raise_unchained(error: Exception) -> NoReturn:
-    """Raise an exception whose context is not the exception that is being handled.
+    """Raise ``error`` without making the exception that is being handled its ``__context__``.
 
-    The context would keep its frames alive, and those may hold a token. ``from None`` only hides
-    the context.
+    That exception would keep its frames alive, and they may hold a token. ``from None`` only hides
+    it.
     """
     context = error.__context__
     try:
@@ -175,7 +175,9 @@ class JobTimeoutError(MoltinJobsError, TimeoutError):
         advice = advice or "Wait again, or use a longer timeout."
         super().__init__(f"{subject} {outcome} within {timeout:g} s{status}. {advice}")
         self.job_id = job_id
-        """``None`` if the timeout of an export passed before its job was created."""
+        """``None`` if the timeout of an export passed before its creation was confirmed."""
+        if job_id is None:
+            self.retryable = False  # a retry may create a second job
         self.timeout = timeout
         """In seconds, as passed by the caller."""
         self.job = job
@@ -269,10 +271,10 @@ class APIError(MoltinJobsError):
         self.retry_after = retry_after
         """``Retry-After`` of the response in seconds, or ``None``."""
         self.from_gateway = from_gateway
-        """Whether a proxy or gateway sent the response: a 403 or 404 whose body is not in the
+        """Whether a proxy or gateway sent the response. It is a 403 or 404 whose body is not in the
         service's error format."""
         self.job_id = job_id
-        self.retryable = status in _RETRYABLE_STATUSES or 500 <= status <= 599
+        self.retryable = status in RETRYABLE_STATUSES or 500 <= status <= 599
 
 
 class AuthenticationError(APIError):
@@ -321,4 +323,4 @@ API_ERROR_CLASSES: dict[int, type[APIError]] = {
     404: JobNotFoundError,
     429: RateLimitError,
 } | dict.fromkeys(range(500, 600), ServerError)
-"""Class of the exception for each status that has one of its own."""
+"""Exception class by status. Any other status raises `APIError` itself."""

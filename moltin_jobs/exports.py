@@ -66,6 +66,8 @@ class Exports:
         except JobNotFoundError as error:
             error.retryable = self._source.is_recent(job_id, response.received_at)
             raise
+        if job.state is JobState.SUCCEEDED:
+            self._source.succeeded.add(job_id, response.received_at)
         no_file = no_file_error(response, request, job)
         no_file.retryable = self._source.succeeded.contains(job_id, response.received_at)
         raise no_file
@@ -118,7 +120,7 @@ class Exports:
     async def _save(self, job_id: str, destination: Destination) -> None:
         # The permit first: an address that is requested earlier may expire in the queue.
         async with self._download_permits, self._transport.connections:
-            is_fresh = False
+            is_second_address = False
             while True:
                 address = await self.request_file_url(job_id, has_connection=True)
                 request = endpoints.get_file(job_id)
@@ -128,9 +130,9 @@ class Exports:
                 try:
                     return await transfer.save(address, destination)
                 except APIError as error:
-                    if is_fresh or error.status not in EXPIRED_STATUSES:
+                    if is_second_address or error.status not in EXPIRED_STATUSES:
                         raise
-                is_fresh = True
+                is_second_address = True
 
 
 @contextlib.contextmanager

@@ -39,8 +39,8 @@ _STATES = {spelling: state for state, spellings in _SPELLINGS.items() for spelli
 _TERMINAL_STATES = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
-# No slots: attrs then fills the dict of the instance directly. With slots, constructing a job would
-# make up 10 % of the cost of a lookup.
+# No slots: attrs then fills the dict of the instance directly. With slots, a tenth of the time of a
+# lookup would be spent on constructing the job.
 @attrs.frozen(kw_only=True, slots=False)
 class Job:
     """A job as last reported by the service.

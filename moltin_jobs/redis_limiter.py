@@ -35,15 +35,16 @@ MAX_DELAY = 0.1
 RESPONSE_TIMEOUT = 0.25
 """Seconds after which Redis counts as unavailable."""
 COMMAND_TIMEOUT = 1.0
-"""Seconds after which a command is cancelled. Connecting alone takes several round trips."""
+"""Seconds after which a command is cancelled. It is longer than RESPONSE_TIMEOUT because a command
+that has to connect takes several round trips."""
 RETRY_INTERVAL = 0.1
 """Seconds between a failed command and the next one."""
 
 # A hash holds the state of a store. All times are in microseconds of the clock of Redis.
 #
 # If that clock steps back, next_slot would lie far in the future, so the state is reset. Other
-# processes may still hold slots from before. So every command fails for half a second: until then,
-# each process uses its own share.
+# processes may still hold slots from before. So every command fails for half a second. During that
+# time, each process uses its own share.
 RESERVE_SCRIPT = """
 local interval, count, pause, rate_limit = unpack(ARGV)
 local time = redis.call('TIME')
@@ -107,7 +108,7 @@ class RedisLimiter:
         self._interval = SPACING / rate_limit
         self._own_interval = self._interval * processes
         self._closed = asyncio.Event()
-        self._callers = asyncio.Lock()
+        self._acquire_lock = asyncio.Lock()
         # A reservation is the time of the event loop at which the slot begins.
         self._reservations: collections.deque[float] = collections.deque()
         self._last_reservation = -math.inf
@@ -141,7 +142,7 @@ class RedisLimiter:
         Raises:
             RuntimeError: The limiter is closed, or was closed during the wait.
         """
-        async with self._callers:
+        async with self._acquire_lock:
             now = _now()
             if now > self._last_reservation + max(self._interval, LEAD_MARGIN):
                 self._consecutive_uses = 0
@@ -175,7 +176,8 @@ class RedisLimiter:
     async def _wait_for_slot(self, slot: float) -> bool:
         """Wait until a reserved slot begins. Return False if a pause cancelled the reservation.
 
-        The next slots are reserved while the caller waits. The response also shows a pause.
+        The next slots are reserved while the caller waits. The response to that
+        command also reports a pause.
         """
         is_far = _now() < slot - self._lead
         await self._sleep_until(slot - self._lead)
@@ -221,12 +223,17 @@ class RedisLimiter:
     async def _send_command(self, count: int, pause: float = 0.0) -> None:
         """Reserve ``count`` slots and pause the store for ``pause`` seconds, in one round trip."""
         sent_at = _now()
-        numbers = math.ceil(self._interval * 1e6), count, math.ceil(pause * 1e6), self._rate_limit
+        script_arguments = (
+            math.ceil(self._interval * 1e6),
+            count,
+            math.ceil(pause * 1e6),
+            self._rate_limit,
+        )
         try:
             async with asyncio.timeout(COMMAND_TIMEOUT):
                 # EVALSHA would need three round trips after a restart of Redis.
                 delay, pause_left, rate_limit = await self._redis.eval(
-                    RESERVE_SCRIPT, 1, f"moltin-jobs:{self._store}", *numbers
+                    RESERVE_SCRIPT, 1, f"moltin-jobs:{self._store}", *script_arguments
                 )
             now = _now()
             if now - sent_at > RESPONSE_TIMEOUT:

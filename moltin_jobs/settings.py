@@ -75,7 +75,7 @@ def validator(check: Callable[..., object], *arguments: object) -> Callable[...,
 
 @attrs.frozen(repr=False)
 class Secret:
-    """A string that no ``repr`` shows, and so no log and no traceback with locals."""
+    """A string that its ``repr`` hides, so that logs and tracebacks with locals do not show it."""
 
     value: str
     authorization: str = attrs.field(init=False, eq=False)

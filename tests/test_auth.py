@@ -718,6 +718,11 @@ async def test_exception_of_an_auth_callable_gets_no_note(error: type[Exception]
     assert not hasattr(caught.value, "__notes__")
 
 
+def test_class_is_no_auth_callable() -> None:
+    with pytest.raises(ConfigurationError, match="auth must be a token, ClientCredentials or"):
+        JobsSession(ClientCredentials)  # type: ignore[arg-type]
+
+
 def test_credentials_can_be_made_from_others() -> None:
     evolved = attrs.evolve(CREDENTIALS, client_id="another-id")
     assert evolved == ClientCredentials("another-id", "the-secret")

@@ -298,6 +298,13 @@ class TestEventualConsistency:
         moltin_simulator.add_faults(404, path="/v2/jobs/a/file")
         assert await moltin_session.get_file_url("a")
 
+    async def test_file_of_a_job_that_another_session_has_seen_succeed_is_requested_again(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        moltin_simulator.add_job("a", ["success"])
+        moltin_simulator.add_faults(404, path="/v2/jobs/a/file")
+        assert await moltin_session.get_file_url("a")
+
     async def test_file_of_a_job_that_succeeded_long_ago_is_missing_at_once(
         self, moltin_simulator: Simulator, moltin_session: JobsSession
     ) -> None:
@@ -415,7 +422,7 @@ class TestGetFileUrl:
         advice: str,
     ) -> None:
         moltin_simulator.add_job("a", [status])
-        moltin_simulator.add_faults(404, path=FILE_URL_PATH)
+        moltin_simulator.add_faults(404, path=FILE_URL_PATH, repeat=True)
         with pytest.raises(JobNotFoundError) as caught:
             await moltin_session.get_file_url("a")
         assert str(caught.value).endswith(f"The job exists {advice}")

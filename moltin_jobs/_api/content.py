@@ -23,7 +23,7 @@ def load_json(response: Response, request: Request) -> Any:
     try:
         text = response.body.decode().removeprefix("\ufeff")
         is_large = len(response.body) > LARGE_BODY
-        document = (_yielding_decoder if is_large else _decoder).decode(text)
+        document = (_gil_releasing_decoder if is_large else _decoder).decode(text)
         secret = response.secret
         # JSON may escape a slash as "\/", so the text may not contain the secret literally.
         if secret is not None and (secret.value in text or "\\" in text):
@@ -50,10 +50,10 @@ def _parse_int(digits: str) -> float:
         return float(digits)
 
 
-def _keep(value: dict[str, Any]) -> dict[str, Any]:
+def _return_unchanged(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
 _decoder = json.JSONDecoder(parse_int=_parse_int)
 # Without a hook in Python, the decoder holds the GIL until it has finished.
-_yielding_decoder = json.JSONDecoder(parse_int=_parse_int, object_hook=_keep)
+_gil_releasing_decoder = json.JSONDecoder(parse_int=_parse_int, object_hook=_return_unchanged)

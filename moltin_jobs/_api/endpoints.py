@@ -43,7 +43,7 @@ class Request:
 
 @attrs.define
 class Response:
-    """One response. ``body`` has at most one byte more than the request allows."""
+    """One response. A ``body`` that is longer than the request allows is not complete."""
 
     status: int
     body: bytes = attrs.field(repr=False)

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import (
     API_ERROR_CLASSES,
+    RETRYABLE_STATUSES,
     APIError,
     AuthenticationError,
     InvalidResponseError,
@@ -105,10 +106,10 @@ def _classify(response: Response, request: Request) -> tuple[type[APIError], str
     status = response.status
     if request.client_secret is not None and status in (400, 401, 403):
         return AuthenticationError, _CREDENTIALS_ADVICE
-    if status in (408, 421, 425):
+    if status in RETRYABLE_STATUSES and status != 429:
         return APIError, "Try again later."
     if 300 <= status <= 399:
-        # Masked before it is cut: a part of the secret at the cut would remain.
+        # Mask before `single_line` shortens the text: it may cut a secret in two.
         location = mask(response.headers.get("Location", "nowhere"), response.secret)
         target = single_line(location.partition("?")[0])  # the query may be a signature
         return APIError, (
@@ -126,7 +127,7 @@ def _is_service_error(document: dict[str, Any]) -> bool:
 
 
 def _error_objects(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the objects of ``{"errors": [...]}``, or the one that is not in a list."""
+    """Return the error objects: a list or one object in ``errors``, or the document itself."""
     found = document.get("errors")
     if found is None and "title" in document:
         found = document

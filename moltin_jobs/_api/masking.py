@@ -10,7 +10,7 @@ from .endpoints import Response
 
 _MASK = "***"
 _MIN_SECRET_LENGTH = 8
-"""A shorter secret, which may be an ordinary word, is masked only as a whole word of a sentence."""
+"""A shorter secret may be an ordinary word. It is masked only as a separate word."""
 
 
 def mask(text: str, secret: Secret | None) -> str:
@@ -35,8 +35,8 @@ def mask_body(response: Response) -> bytes:
 def mask_document(value: Any, secret: Secret, job_id: str | None) -> Any:
     """Replace the secret in all strings of a JSON document.
 
-    The requested id is kept: a masked id would not match the request. A short secret is kept in
-    strings of one word, which may be a key, a status or an address.
+    The requested id is not masked: it would not match the request. A short secret is not masked in
+    a string without spaces, which may be a key, a status or an address.
     """
     if isinstance(value, str):
         is_one_word = len(secret.value) < _MIN_SECRET_LENGTH and " " not in value

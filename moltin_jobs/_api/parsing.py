@@ -55,7 +55,8 @@ def _parser(read: Callable[[Any, Request], T]) -> Callable[[Response, Request], 
             failure = api_error(response, request)
         if failure.retryable and response.status != 429 and not request.is_idempotent:
             mark_uncertain(failure)
-        # Not above: the frames of the ValueError hold the body, which may contain a secret.
+        # Raise here, not in the except block: there the ValueError would become the context, and
+        # its frames hold the body, which may contain a secret.
         raise failure
 
     return parse

@@ -18,7 +18,7 @@ def parse_base_url(text: object, name: str = "base_url") -> URL:
         ConfigurationError: a token must not be sent there. The message names the setting, ``name``.
     """
     url = parse_url(text) if isinstance(text, str) else None
-    if url is None or not _is_base(url):
+    if url is None or not _is_valid_base_url(url):
         # Credentials in the URL must not get into the message.
         value = describe(text.rpartition("@")[2]) if isinstance(text, str) else type(text).__name__
         raise ConfigurationError(
@@ -42,7 +42,7 @@ def parse_url(text: str) -> URL | None:
     return url if text.isprintable() and " " not in text else None
 
 
-def _is_base(url: URL) -> bool:
+def _is_valid_base_url(url: URL) -> bool:
     has_more = url.user is not None or url.password is not None or url.query_string or url.fragment
     return not has_more and _is_allowed(url, loopback=True)
 

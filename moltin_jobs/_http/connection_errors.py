@@ -17,7 +17,9 @@ NOT_SENT = (
 )
 """Exceptions after which the request certainly did not reach the service."""
 
-_TRUST = "Check base_url, or pass an http_session whose SSL context trusts the certificate."
+_CERTIFICATE_ADVICE = (
+    "Check base_url, or pass an http_session whose SSL context trusts the certificate."
+)
 
 
 def explain(error: Exception, host: str) -> tuple[str, str, bool]:
@@ -26,7 +28,11 @@ def explain(error: Exception, host: str) -> tuple[str, str, bool]:
         return _explain_connecting(error, host)
     if isinstance(error, aiohttp.ServerFingerprintMismatch):
         peer = join_host(error.host, error.port)
-        return f"the certificate of {peer} does not have the expected fingerprint", _TRUST, False
+        return (
+            f"the certificate of {peer} does not have the expected fingerprint",
+            _CERTIFICATE_ADVICE,
+            False,
+        )
     if isinstance(error, aiohttp.ClientHttpProxyError):
         proxy = host_of(error.request_info.real_url)
         reason = f"the proxy {proxy} responded with status {error.status}"
@@ -45,10 +51,15 @@ def _explain_connecting(error: aiohttp.ClientConnectorError, host: str) -> tuple
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         # Only OpenSSL's own exceptions have this attribute.
         cause = getattr(error.certificate_error, "verify_message", "unknown reason").rstrip(".")
-        return f"the certificate of {peer} could not be verified ({cause})", _TRUST, False
+        return (
+            f"the certificate of {peer} could not be verified ({cause})",
+            _CERTIFICATE_ADVICE,
+            False,
+        )
     cause = single_line(error.strerror or str(error.os_error))
     advice = "Check base_url and the network."
-    # Without an address of the proxy, aiohttp raises the same exception as without one of the host.
+    # If a name cannot be resolved, aiohttp raises the same exception for the proxy as for the host.
+    # Only the peer tells them apart.
     if isinstance(error, aiohttp.ClientProxyConnectionError) or peer != host:
         peer, advice = f"the proxy {peer}", "Check the proxy and the network."
     return f"cannot connect to {peer} ({cause})", advice, True

@@ -13,8 +13,8 @@ from ..errors import describe
 
 _MAX_CHUNK = 1 << 20
 """Largest piece of decoded data: a small chunk of the body may decode to a gigabyte."""
-_WITH_HEADER = zlib.MAX_WBITS + 32  # of gzip or zlib, which the header shows
-_WITHOUT_HEADER = -zlib.MAX_WBITS
+_WBITS_DETECT_HEADER = zlib.MAX_WBITS + 32  # zlib detects gzip or zlib from the header
+_WBITS_NO_HEADER = -zlib.MAX_WBITS
 _ZLIB_METHOD = 8
 _IGNORED_NAMES = ("", "identity", "aws-chunked")  # S3 names the last one, but does not apply it
 
@@ -69,7 +69,9 @@ class _Inflate:
         while data or (len(chunk) == _MAX_CHUNK and not self.is_complete):
             if self._stream is None or (self._is_gzip and self._stream.eof):
                 has_header = self._is_gzip or data[0] & 0xF == _ZLIB_METHOD
-                self._stream = zlib.decompressobj(_WITH_HEADER if has_header else _WITHOUT_HEADER)
+                self._stream = zlib.decompressobj(
+                    _WBITS_DETECT_HEADER if has_header else _WBITS_NO_HEADER
+                )
             elif self._stream.eof:
                 raise ValueError("there is data after its end")
             try:

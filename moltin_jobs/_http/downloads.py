@@ -17,13 +17,13 @@ import attrs
 from yarl import URL
 
 from .._api.failures import parse_retry_after
-from ..errors import APIError, ServerError, raise_unchained
+from ..errors import RETRYABLE_STATUSES, APIError, ServerError, raise_unchained
 from .addresses import check_file_url, host_of, join_redirect
 from .connection_errors import explain
 from .content_coding import Decoder
 from .headers import USER_AGENT
 from .partial_file import PartialFile
-from .transport import NO_TIMEOUT, Exchange
+from .transport import NO_TIMEOUT, HttpOperation
 
 ProgressCallback = Callable[[int, int | None], object]
 """Called with the number of bytes saved so far, and the length of the file if it is known."""
@@ -60,7 +60,7 @@ class Destination:
 
 
 @attrs.define(eq=False)
-class Transfer(Exchange):
+class Transfer(HttpOperation):
     """Download of one file, in one attempt. The caller holds a connection permit for it."""
 
     host: str = attrs.field(default="", init=False)
@@ -102,7 +102,7 @@ class Transfer(Exchange):
         raise self.error(f"more than {_MAX_REDIRECTS} redirects", _TRY_AGAIN)
 
     async def _get(self, url: URL) -> aiohttp.ClientResponse:
-        with self._waiting():
+        with self._request_timeout():
             return await self.transport.http_session().get(
                 url,
                 allow_redirects=False,
@@ -138,7 +138,7 @@ class Transfer(Exchange):
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         """Return the next chunk, which is empty at the end."""
         parts: list[bytes] = []
-        with self._waiting():
+        with self._request_timeout():
             # Require 1 KiB per timeout: otherwise each single byte would restart it.
             while sum(map(len, parts)) < _MIN_PROGRESS:
                 part = await response.content.read(_CHUNK_SIZE)
@@ -148,7 +148,7 @@ class Transfer(Exchange):
         return b"".join(parts)
 
     @contextlib.contextmanager
-    def _waiting(self) -> Iterator[None]:
+    def _request_timeout(self) -> Iterator[None]:
         """Bound the time for the headers, or for the next bytes, and translate exceptions."""
         self.start_timer()
         try:
@@ -179,7 +179,7 @@ class Transfer(Exchange):
     def _status_error(self, response: aiohttp.ClientResponse) -> APIError:
         status = response.status
         advice = "Its address may have expired. Download it again to request a new one."
-        if status in (408, 429) or 500 <= status <= 599:
+        if status in RETRYABLE_STATUSES or 500 <= status <= 599:
             advice = _TRY_AGAIN
         return (ServerError if 500 <= status <= 599 else APIError)(
             status,

@@ -32,8 +32,8 @@ class PartialFile:
     def __init__(self, destination: Path) -> None:
         self._destination = destination
         self._cleanup = contextlib.ExitStack()
-        # A call that waits in the loop's default executor could not be cancelled while other work
-        # of the program occupies all threads of it.
+        # Not the loop's default executor: while other work of the program occupies its threads, a
+        # cancelled download would have to wait there before it could remove its partial file.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="moltin-jobs-disk")
 
     async def __aenter__(self) -> Self:
@@ -45,7 +45,8 @@ class PartialFile:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._run_last(self._discard)  # after a call that was cancelled has ended
+        # It runs after a call that is still in the thread although its caller was cancelled.
+        await self._run_last(self._discard)
 
     async def check(self) -> None:
         """Check that a file can be saved as the destination. Leaves nothing behind."""
@@ -100,7 +101,11 @@ class PartialFile:
     def _open(self) -> None:
         self._resolve()
         self._path = self._target.with_name(f".{secrets.token_hex(8)}.part")
-        self._file = self._path.open("xb")
+        # Nobody may read the partial file who may not read the destination.
+        mode = stat.S_IMODE(self._target.stat().st_mode) if self._target.exists() else 0o666
+        self._file = open(  # noqa: SIM115 (`_discard` closes it)
+            self._path, "xb", opener=lambda path, flags: os.open(path, flags, mode)
+        )
         self._cleanup.callback(self._path.unlink, missing_ok=True)
         self._cleanup.callback(self._file.close)
 

@@ -24,7 +24,8 @@ _MAX_OWN_COOLDOWN = 30.0
 _MAX_DOUBLINGS = 5
 """Limit of the exponent: 2.0 ** 1024 would overflow."""
 _MIN_SLEEP = 0.001
-"""A sleep may end early by less than the clock's resolution: without this, it would spin."""
+"""Shortest sleep. A sleep may end early by less than the clock's resolution, and the loop around a
+shorter one would spin."""
 
 _log = logging.getLogger("moltin_jobs.http")
 
@@ -47,7 +48,7 @@ class Throttle:
         self._reusable_at: collections.deque[float] = collections.deque()
         self._released = asyncio.Event()
         self.head_of_queue = Semaphore(1)
-        """Its only permit is for the first of the attempts that cannot be sent at once."""
+        """Queue of the attempts that cannot be sent at once. The first holds the only permit."""
         self.cooldown = Cooldown()
         self.held = 0
         """Slots held by attempts whose response has not begun."""
@@ -75,7 +76,7 @@ class Throttle:
     async def acquire(self) -> float:
         """Wait until an attempt is permitted, and return that moment. `release` must follow.
 
-        The caller is at the head of the queue, or sends the token request for that attempt.
+        Only the attempt at the head of the queue calls this, or the token request that it needs.
         """
         if self._limiter is not None:
             await self._limiter.acquire()
@@ -103,7 +104,7 @@ class Throttle:
         """Inform a `PausableRateLimiter` of the cooldown."""
         seconds = self.cooldown.ends_at - asyncio.get_running_loop().time()
         if seconds > 0 and callable(getattr(self._limiter, "pause", None)):
-            # It may be any callable: a partial, or a function that is decorated.
+            # It may be a partial or a decorated function, so only its result shows if it is async.
             result = self._limiter.pause(seconds)
             if inspect.isawaitable(result):
                 await result

@@ -33,7 +33,8 @@ from .rate_limit import Throttle
 
 MAX_CONNECTIONS = 100
 NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=None)
-"""aiohttp's own timeouts include the queue for a connection, or never fire on a slow body."""
+"""No timeouts of aiohttp. Its total timeout also counts the time queued for a connection, and its
+read timeout never fires on a body that trickles."""
 _HTTP_SESSION_CLOSED = "the http_session passed to JobsSession is closed: pass one that stays open."
 
 E = TypeVar("E", bound=MoltinJobsError)
@@ -43,11 +44,11 @@ _current_attempt: contextvars.ContextVar[Attempt] = contextvars.ContextVar("atte
 
 
 @attrs.define(eq=False)
-class Exchange(Operation):
+class HttpOperation(Operation):
     """Operation that sends a request to one host, and receives the response."""
 
     request: Request = attrs.field(kw_only=True)
-    """Names the request in messages."""
+    """Request that the messages name. For a download, the one for the file's address."""
     transport: Transport = attrs.field(kw_only=True, repr=False)
 
     @property
@@ -63,9 +64,9 @@ class Exchange(Operation):
         """Return the exception for a request timeout."""
         return self.slow_error("no complete response")
 
-    def slow_error(self, what: str) -> TransportError:
-        """Return the exception for ``what`` within the request timeout."""
-        reason = f"{what} from {self.host} within {self.transport.request_timeout:g} s"
+    def slow_error(self, shortfall: str) -> TransportError:
+        """Return the exception for a request timeout. ``shortfall`` is what has arrived."""
+        reason = f"{shortfall} from {self.host} within {self.transport.request_timeout:g} s"
         return self.error(reason, "Try again later, or use a longer request_timeout.")
 
     def error(self, reason: str, advice: str, retryable: bool = True) -> TransportError:
@@ -77,7 +78,7 @@ class Exchange(Operation):
 
 
 @attrs.define(eq=False)
-class Attempt(Exchange):
+class Attempt(HttpOperation):
     """One execution of a request. Its timeout does not run while it is queued."""
 
     queued_at: float = attrs.field(kw_only=True)
@@ -87,8 +88,9 @@ class Attempt(Exchange):
     token: Secret | None = attrs.field(default=None, init=False)
     rejected: Secret | None = attrs.field(default=None, init=False)
     """Token that the service has rejected in this attempt."""
-    foreign_error: Exception | None = attrs.field(default=None, init=False)
-    """Exception of a token, a limiter or the session. aiohttp must not repeat or replace it."""
+    final_error: Exception | None = attrs.field(default=None, init=False)
+    """Exception raised while the attempt waited for its token or slot. The attempt ends with it,
+    even if aiohttp calls the middleware again or raises another exception."""
     was_sent: bool = attrs.field(default=False, init=False)
     """Whether the request may have reached the service."""
 
@@ -98,9 +100,9 @@ class Attempt(Exchange):
 
     def to_error(self, error: Exception) -> Exception:
         """Return the exception for an attempt that aiohttp ended with ``error``."""
-        if self.foreign_error is not None:
-            return self.foreign_error
-        if isinstance(error, RuntimeError):  # of ours, or of an http_session that was closed
+        if self.final_error is not None:
+            return self.final_error
+        if isinstance(error, RuntimeError):  # SessionClosedError, or aiohttp's "Session is closed"
             is_closed = not isinstance(error, SessionClosedError) and self.transport.is_http_closed
             return SessionClosedError(_HTTP_SESSION_CLOSED) if is_closed else error
         if isinstance(error, NOT_SENT):
@@ -180,10 +182,11 @@ class Transport:
             options = {**options, "headers": headers}
             if not request.is_idempotent:
                 # Use a connection that no lookup has used: a late response to a lookup would be
-                # taken for the response to this request. aiohttp pools by server_hostname too.
+                # taken for the response to this request. The server_hostname, which is part of the
+                # key of aiohttp's pool, selects another pool.
                 headers["Connection"] = "close"
                 options["server_hostname"] = self.base_url.raw_host
-        previous_attempt = _current_attempt.set(attempt)
+        context_token = _current_attempt.set(attempt)
         try:
             with attempt:
                 if not has_connection and not self.connections.try_acquire():
@@ -203,9 +206,9 @@ class Transport:
         except (aiohttp.ClientError, OSError, RuntimeError) as error:
             raise_unchained(attempt.to_error(error))
         finally:
-            _current_attempt.reset(previous_attempt)
+            _current_attempt.reset(context_token)
             # Timer handles copy the context and keep the attempt alive, so drop its secrets.
-            attempt.token = attempt.rejected = attempt.foreign_error = None
+            attempt.token = attempt.rejected = attempt.final_error = None
 
     def http_session(self) -> aiohttp.ClientSession:
         """Return the user's HTTP session, or our own, which is opened at its first use.
@@ -268,8 +271,8 @@ class Transport:
     ) -> aiohttp.ClientResponse:
         """Queue, authorize and send an attempt: the client middleware, called for each send."""
         attempt, tokens, throttle = _current_attempt.get(), self._tokens, self.throttle
-        if attempt.foreign_error is not None:  # aiohttp repeats a request after some exceptions
-            raise attempt.foreign_error
+        if attempt.final_error is not None:  # aiohttp repeats a request after some exceptions
+            raise attempt.final_error
         while True:
             now = asyncio.get_running_loop().time()
             if (
@@ -328,7 +331,7 @@ class Transport:
                 self.throttle.release(now)
                 raise SessionClosedError(_HTTP_SESSION_CLOSED)
         except Exception as error:
-            attempt.foreign_error = error
+            attempt.final_error = error
             raise
         finally:
             if not self.queued:
@@ -347,7 +350,7 @@ class Transport:
         except BaseException as error:
             response.close()
             if isinstance(error, Exception):
-                attempt.foreign_error = error
+                attempt.final_error = error
             raise
         attempt.start_timer()
 

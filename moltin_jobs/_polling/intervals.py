@@ -12,13 +12,19 @@ from ..settings import Polling, Retry
 
 
 def polling_interval(polling: Polling, number: int) -> float:
-    """Return the interval after poll ``number`` of a state, from 0, plus or minus the jitter."""
-    longest = _grow(polling.initial_interval, polling.multiplier, number, polling.max_interval)
-    return longest * (1 - polling.jitter) + _random(2 * longest * polling.jitter)
+    """Return the interval after a poll, with jitter.
+
+    ``number`` counts the polls in the same state, from 0.
+    """
+    mean = _grow(polling.initial_interval, polling.multiplier, number, polling.max_interval)
+    return mean * (1 - polling.jitter) + _random(2 * mean * polling.jitter)
 
 
 def retry_interval(retry: Retry, number: int) -> float:
-    """Return the interval after retry ``number``, from 0: between half of it and all of it."""
+    """Return the interval after a failed attempt, between half of its length and all of it.
+
+    ``number`` counts the attempts, from 0.
+    """
     half = _grow(retry.initial_interval, 2, number, retry.max_interval) / 2
     return half + _random(half)
 

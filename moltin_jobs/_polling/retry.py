@@ -19,7 +19,8 @@ RECENT_SECONDS = 10.0
 """Seconds for which the service may respond 404 for what it has just created."""
 
 _MAX_REMEMBERED = 10_000
-"""Jobs that are remembered, so that the one that was seen long ago is not recent again."""
+"""Most jobs to remember. They are remembered for longer than they are recent: a forgotten job that
+is added again would count as recent."""
 
 _log = logging.getLogger("moltin_jobs.polling")
 
@@ -72,7 +73,7 @@ class Retrier:
                     error = caught
             if not self._may_retry(error, attempt):
                 raise error
-            interval = max(retry_interval(self._retry, attempt - 1), retry_after(error))
+            interval = max(retry_interval(self._retry, attempt - 1), requested_interval(error))
             _log_retry(error, attempt, interval)
             with Operation(self._operations):
                 await self._operations.sleep_until(asyncio.get_running_loop().time() + interval)
@@ -87,7 +88,7 @@ class Retrier:
         return error.retryable and not is_last
 
 
-def retry_after(error: MoltinJobsError) -> float:
+def requested_interval(error: MoltinJobsError) -> float:
     """Return the shortest interval in seconds that the service asks for, or 0."""
     if not isinstance(error, APIError) or isinstance(error, RateLimitError):
         return 0.0  # the cooldown after a 429 delays every request of the session
@@ -95,10 +96,7 @@ def retry_after(error: MoltinJobsError) -> float:
 
 
 def _log_retry(error: MoltinJobsError, attempt: int, interval: float) -> None:
-    extra = {
-        "job_id": error.job_id,
-        "attempt": attempt,
-        "error": type(error).__name__,
-        "retry_in": interval,
-    }
+    extra = {"attempt": attempt, "error": type(error).__name__, "retry_in": interval}
+    if error.job_id is not None:
+        extra["job_id"] = error.job_id
     _log.warning("attempt %d failed, retrying in %.1f s: %s", attempt, interval, error, extra=extra)

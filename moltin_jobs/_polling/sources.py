@@ -19,7 +19,7 @@ from .._tasks.operations import Operations
 from .._tasks.single_flight import SingleFlight
 from ..errors import MoltinJobsError, SessionClosedError
 from ..models import Job
-from .retry import RecentJobs, retry_after
+from .retry import RecentJobs, requested_interval
 
 FALLBACK_SECONDS = 30.0
 """Seconds for which all jobs are polled by id after a list was of no use."""
@@ -56,14 +56,11 @@ class ListSnapshot:
     _by_id: dict[str, Job] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._by_id = {job.id: job for job in self.jobs}
+        self._by_id = {_key(job.id): job for job in self.jobs}
 
     def find(self, job_id: str) -> Job | None:
-        """Return a job. Only a UUID may be spelled in another case than in the list."""
-        job = self._by_id.get(job_id)
-        if job is None and _UUID.fullmatch(job_id):
-            job = self._by_id.get(job_id.lower())
-        return job
+        """Return a job, or ``None`` if the list does not name it."""
+        return self._by_id.get(_key(job_id))
 
 
 @attrs.define
@@ -130,7 +127,7 @@ class IdSource:
 
 
 class ListSource(IdSource):
-    """Poll all jobs by one list, and by id those for which the list is of no use."""
+    """Poll all jobs by one list. Jobs for which the list is of no use are polled by id."""
 
     def __init__(self, operations: Operations, fetch_job: FetchJob, fetch_list: FetchList) -> None:
         super().__init__(operations, fetch_job)
@@ -159,7 +156,7 @@ class ListSource(IdSource):
         try:
             latest: ListSnapshot = await fetch_shared(self._single_flight, poll)
         except MoltinJobsError as error:
-            is_fallback = loop.time() < self._fallback_until and not retry_after(error)
+            is_fallback = loop.time() < self._fallback_until and not requested_interval(error)
             if not is_fallback and not poll.is_final:
                 raise
             return None  # poll by id now: if that fails too, its error is more specific
@@ -174,7 +171,7 @@ class ListSource(IdSource):
             if self._changed_at == now:
                 self._changed_at = changed_at
             raise
-        if snapshot.job != listed:
+        if snapshot.job.status != listed.status:
             self._fall_back("is outdated")
         return snapshot
 
@@ -206,6 +203,11 @@ class ListSource(IdSource):
     def _fall_back(self, reason: str) -> None:
         self._fallback_until = asyncio.get_running_loop().time() + FALLBACK_SECONDS
         _log.info("polling by id for %.0f s: the list %s", FALLBACK_SECONDS, reason)
+
+
+def _key(job_id: str) -> str:
+    # Other ids than UUIDs may differ in case only.
+    return job_id.lower() if _UUID.fullmatch(job_id) else job_id
 
 
 def fetch_shared(flight: SingleFlight[Any], poll: Poll) -> Coroutine[Any, Any, Any]:

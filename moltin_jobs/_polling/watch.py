@@ -23,7 +23,7 @@ from ..errors import (
 from ..models import Job
 from ..settings import Polling
 from .intervals import polling_interval
-from .retry import retry_after
+from .retry import requested_interval
 from .sources import IdSource, Poll, Snapshot
 
 _MIN_FAILURES = 3
@@ -136,19 +136,19 @@ class JobWatch(AsyncIterator[Job]):
 
     async def aclose(self) -> None:
         """End the iteration, and cancel the poll in flight."""
-        self._check_unused()
+        self._check_not_in_use()
         self._ended = True
         task, self._poll_task = self._poll_task, None
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
 
-    def _check_unused(self) -> None:
+    def _check_not_in_use(self) -> None:
         if self._active:
             raise RuntimeError("this JobWatch is in use by another task: create one for each task")
 
     def _start(self) -> None:
-        self._check_unused()
+        self._check_not_in_use()
         self._active = True
         self._source.add(self.job_id)
 
@@ -180,7 +180,7 @@ class JobWatch(AsyncIterator[Job]):
         return self.job
 
     async def _run_poll_task(self) -> None:
-        # The task of `__anext__` may be cancelled before the deadline, so it does not bound this.
+        # `__anext__` may be cancelled and leave this poll in flight, so it needs the deadline too.
         with self._operation():
             await self._poll()
 
@@ -268,7 +268,7 @@ class JobWatch(AsyncIterator[Job]):
             return False
         # Drop the traceback: its frames refer to this watch, which would create a cycle.
         self.last_error = error.with_traceback(None)
-        self._plan(now, retry_after(error))
+        self._plan(now, requested_interval(error))
         extra["retry_in"] = self._interval
         limit = ""
         if max_outage is not None and max_outage < self._timeout:  # otherwise it is never reached

@@ -60,13 +60,15 @@ class Alarms:
         self._timer, self._timer_at = None, math.inf
 
     def _compact(self) -> None:
-        # Cleared and replaced alarms stay in the heap. Until a long timeout they would fill it.
+        # Cleared and replaced alarms stay in the heap until their moment comes. With long timeouts
+        # they would fill it.
         self._heap[:] = [entry for entry in self._heap if entry[2].alarm_number == entry[1]]
         heapq.heapify(self._heap)
 
     def _fire(self) -> None:
         loop = asyncio.get_running_loop()
-        # The loop calls a timer up to the clock's resolution early: its own moment is due too.
+        # The loop may call a timer early by up to the clock's resolution. Treat the alarm that it
+        # was set for as due.
         now = max(loop.time(), self._timer_at)
         self._timer, self._timer_at = None, -math.inf  # until the end, `set` starts no timer
         heap = self._heap

@@ -28,7 +28,7 @@ class Operations:
         """Tasks of the session. One that is done is removed in the next pass of the loop."""
         self.closed = False
         self.loop: asyncio.AbstractEventLoop | None = None
-        self.progress = asyncio.Event()
+        self.something_ended = asyncio.Event()
         """Set when an operation or a task of the closed session has ended."""
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
@@ -70,7 +70,7 @@ class Operations:
 
     def _end_task(self, task: asyncio.Task[Any]) -> None:
         self.tasks.discard(task)
-        self.progress.set()
+        self.something_ended.set()
         retrieve_exception(task)
 
     def close(self) -> None:
@@ -88,8 +88,8 @@ class Operations:
     async def wait_until_idle(self) -> None:
         """Return when all operations of the closed session have ended."""
         while self.running or self.tasks:
-            self.progress.clear()
-            await self.progress.wait()
+            self.something_ended.clear()
+            await self.something_ended.wait()
         self.alarms.stop()
 
 
@@ -118,9 +118,10 @@ class Sleep(asyncio.Future[None]):
 class Operation:
     """Block of code that a timeout or the closing of the session can end.
 
-    The block is a ``with`` statement within one task. Blocks can be nested: the session closes the
-    innermost one of a task, whose exception then ends the others. If the block was ended,
-    `__exit__` raises the reason without context: frames of the block may hold a token.
+    The block is a ``with`` statement within one task. Blocks can be nested: the session ends the
+    innermost block of a task, and the exception of that block then ends the outer ones. When a
+    timeout or the session has ended the block, `__exit__` raises the reason without
+    ``__context__``: frames of the block may hold a token.
     """
 
     operations: Operations
@@ -156,15 +157,15 @@ class Operation:
         self._task = self._outer = None
         operations.alarms.clear(self)
         if operations.closed:
-            operations.progress.set()
+            operations.something_ended.set()
         # As in asyncio.timeout: a cancellation by the caller has precedence.
         if (
             reason is not None
             and task.uncancel() <= self._cancelling
             and kind is asyncio.CancelledError
         ):
-            # The traceback of the reason will lead to this frame. Leave nothing here that leads to
-            # the reason, as its task does: that would be a cycle.
+            # The traceback of the reason will refer to this frame. Delete the locals that lead back
+            # to the reason (the task stores it as its result): together they would be a cycle.
             del details, task
             try:
                 raise_unchained(reason)

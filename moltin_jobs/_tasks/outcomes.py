@@ -14,7 +14,7 @@ async def gather_outcomes(
 ) -> list[Any]:
     """Run coroutines concurrently, and return their results in order.
 
-    Without ``return_exceptions``, the first exception is raised after the other coroutines were
+    Without ``return_exceptions``, an exception is raised after the other coroutines were
     cancelled and have ended. ``asyncio.TaskGroup`` is not used: before Python 3.13 it leaves
     ``Task.cancelling()`` at 1 when its exception is caught.
     """

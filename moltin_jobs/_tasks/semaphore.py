@@ -38,7 +38,9 @@ class Semaphore:
         try:
             await waiter
         except BaseException:
-            if waiter.done() and not waiter.cancelled():  # the permit came with the cancellation
+            if (
+                waiter.done() and not waiter.cancelled()
+            ):  # the permit was granted before the cancellation
                 self.release()
             else:
                 self.waiting -= 1

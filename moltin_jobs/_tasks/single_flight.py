@@ -46,7 +46,7 @@ class SingleFlight(Generic[T]):
         finally:
             if self._in_flight is flight:
                 self._in_flight = None
-        # A call that started later may have ended earlier: its result is the newer one.
+        # Keep the result of the call that started last, even if an earlier call ends after it.
         if self._latest is None or flight.started_at > self._latest.started_at:
             self._latest = flight
         return value

@@ -24,7 +24,7 @@ _HELP = f"""Look up and wait for jobs of Elastic Path Commerce, and export order
 
 Credentials come from the environment: EPCC_CLIENT_ID and EPCC_CLIENT_SECRET, or EPCC_ACCESS_TOKEN.
 Exit codes: {", ".join(f"{code} {meaning}" for code, (meaning, _) in EXIT_CODES.items())}. The
-highest, if several apply.
+highest one counts.
 Example: moltin-jobs wait ID
 """
 
@@ -45,7 +45,7 @@ async def get(session: JobsSession, output: Output, job_ids: list[str]) -> int:
 
     Example: moltin-jobs get --json - < ids.txt
     """
-    # Closing the session ends those that remain after an exception.
+    # After an exception, closing the session ends the lookups that are still running.
     lookups = [asyncio.ensure_future(outcome_of(session.get_job(job_id))) for job_id in job_ids]
     return max(
         [

@@ -95,6 +95,8 @@ class Output:
     def command(self, name: str, *arguments: str) -> str:
         """Return a command line for a shell, with the same base URL."""
         options = ["--base-url", self.base_url] if self.base_url else []
+        if any(argument.startswith("-") for argument in arguments):
+            options = [*options, "--"]  # what follows is no option
         return shlex.join(["moltin-jobs", name, *options, *arguments])
 
     @property
@@ -108,8 +110,11 @@ class Output:
         line = ""
         if isinstance(outcome, Job):
             document = outcome.to_dict()
-            columns = (job_id, outcome.status, outcome.error or outcome.file_url)
-            line = "\t".join(single_line(text) for text in columns if text)
+            # An address may be longer than a message.
+            address = single_line(outcome.file_url or "", limit=1 << 16)
+            error = single_line(outcome.error or "")
+            columns = (single_line(job_id), single_line(outcome.status), error or address)
+            line = "\t".join(filter(None, columns))
         elif isinstance(outcome, Path):
             document["saved_as"] = str(outcome)
             line = f"{job_id}\t{outcome}"

@@ -24,9 +24,9 @@ from .messages import label
 from .output import Output
 
 REFRESH_SECONDS = 1 / 8
-_RATE_SECONDS = 5
+_MAX_RATE_SPAN_SECONDS = 5
 _RESERVED_LINES = 4
-"""Lines for the title, the header, the number of rows without room, and the cursor."""
+"""Lines for the title, the header, "… and N more", and the cursor."""
 _STYLES = {JobState.SUCCEEDED: "green", JobState.FAILED: "red", JobState.CANCELLED: "yellow"}
 
 
@@ -86,8 +86,9 @@ class WaitTable:
         """Update the rate of requests. ``requests`` counts all that were sent."""
         now, samples = self._clock(), self._samples
         samples.append((now, requests))
-        # Whole seconds: in any other span, bursts of one second would look like a higher rate.
-        span = min(max(int(now - self._started_at), 1), _RATE_SECONDS)
+        # Whole seconds: the rate limit lets requests out in bursts, one a second, and a span of
+        # 1.2 s may contain two of them.
+        span = min(max(int(now - self._started_at), 1), _MAX_RATE_SPAN_SECONDS)
         while samples[0][0] < now - span:
             samples.popleft()
         self._requests_per_second = (requests - samples[0][1]) / span
@@ -208,6 +209,7 @@ async def _display(
     finally:
         output.is_live = False
         refreshing.cancel()
+        await asyncio.wait([refreshing])
 
 
 async def save_file(

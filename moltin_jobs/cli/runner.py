@@ -112,7 +112,7 @@ def run(
     root, logger = logging.getLogger(), logging.getLogger("moltin_jobs")
     previous = logger.level
     root.addHandler(handler)
-    if level < logging.WARNING:  # otherwise the library need not make the records
+    if level < logging.WARNING:  # else the library makes no records that nobody prints
         logger.setLevel(level)
     try:
         sys.exit(_exit_code(command, output))

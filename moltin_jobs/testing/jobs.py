@@ -19,7 +19,8 @@ JOB_LIFETIME = 7 * 24 * 3600.0
 
 @attrs.define
 class SimulatedJob:
-    """A simulated job. Its status follows a list, one for each response, or a duration.
+    """A simulated job. Its status comes from a list (one status for each response), or from
+    the time that has passed.
 
     Its times are on the event loop's clock, and set when it is added to a `JobTable`.
     """

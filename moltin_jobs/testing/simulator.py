@@ -46,7 +46,7 @@ class Simulator(JobsApi):
         latency: time before each response, in seconds.
         chaos: share of requests for jobs that get a random fault, from 0 to 1.
         seed: seed of random faults, ids and durations.
-        creation_seconds: seconds that a job runs which a request has created. Default: random, 1
+        creation_seconds: run time, in seconds, of jobs that a request creates. Default: random, 1
             to 60.
     """
 

@@ -1,6 +1,7 @@
 """`moltin-jobs export`."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,15 @@ def test_command_to_continue_keeps_the_name_of_the_file(store: Simulator, tmp_pa
     store.script_next_job(["pending"])
     result = run("export", "-q", "--timeout", "0.15", str(destination))
     assert result.stderr.endswith(f" {destination}\n")
+
+
+def test_command_to_continue_works_for_a_file_that_begins_with_a_dash(
+    store: Simulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store.script_next_job(["pending"])
+    result = run("export", "-q", "--timeout", "0.15", "--", "-orders.csv")
+    assert re.search(r"download -- \S+ -orders\.csv\n$", result.stderr)
 
 
 def test_interrupted_export_names_the_commands_to_continue(

@@ -1,11 +1,12 @@
 """`moltin-jobs get`, and the ids that it reads."""
 
 import io
+import json
 
 import pytest
 
 from moltin_jobs import Job, JobsSession
-from moltin_jobs.testing import Simulator
+from moltin_jobs.testing import Fault, Simulator
 
 from .harness import FAILURE, json_lines, looked_up, process, run, run_shell, signal_when
 
@@ -16,6 +17,13 @@ def test_get_prints_jobs_in_the_order_of_the_ids(store: Simulator) -> None:
     result = run("get", "b", "a")
     assert result.stdout == f"b\tpending\na\tsuccess\t{store.files_url}/a.csv\n"
     assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_get_prints_a_long_address_of_a_file_whole(store: Simulator) -> None:
+    address = "https://files.example/a.csv?signature=" + "x" * 2000
+    job = {"id": "a", "status": "success", "link": {"href": address}}
+    store.add_faults(Fault(body=json.dumps({"data": job}).encode()))
+    assert run("get", "a").stdout == f"a\tsuccess\t{address}\n"
 
 
 def test_get_prints_each_job_before_later_ones_are_known(store: Simulator) -> None:

@@ -9,6 +9,7 @@ import os
 import resource
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -199,6 +200,18 @@ class TestFailure:
         with pytest.raises(FileNotFoundError) as caught:
             await save(destination / "orders.csv")
         assert caught.value.filename == str(destination / "orders.csv")
+
+
+async def test_partial_file_is_no_more_readable_than_its_destination(tmp_path: Path) -> None:
+    destination = tmp_path / "orders.csv"
+    destination.touch()
+    destination.chmod(0o600)
+    async with PartialFile(destination) as file:
+        (name,) = set(names_in(tmp_path)) - {"orders.csv"}
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+        await file.write(b"today")
+        await file.commit()
+    assert stat.S_IMODE(destination.stat().st_mode) == 0o600
 
 
 BIND_MOUNT = """
