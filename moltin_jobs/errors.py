@@ -235,7 +235,8 @@ class InvalidResponseError(MoltinJobsError):
 class APIError(MoltinJobsError):
     """The service responded with an error status.
 
-    ``retryable`` for the statuses 408, 421, 425, 429 and 5xx.
+    ``retryable`` for the statuses 408, 421, 425, 429 and 5xx, and for the 404 of a job that was
+    created, or of a file that was completed, in the last ten seconds.
     """
 
     advice = "The service rejects this request: change it before you send it again."

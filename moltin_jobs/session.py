@@ -421,7 +421,7 @@ class JobsSession:
         try:
             job = parse_job(response, request)
         except JobNotFoundError as error:
-            error.retryable = self._source.is_recent(job_id, response.received_at)
+            error.retryable = self._source.created.contains(job_id, response.received_at)
             raise
         self._check_state(job, job_id, response.received_at)
         return Snapshot(job, response.received_at, response.body)
@@ -429,8 +429,7 @@ class JobsSession:
     async def _fetch_list(self) -> ListSnapshot:
         request = endpoints.list_jobs()
         response = await self._transport.send(request)
-        body = response.body
-        if len(body) > LARGE_BODY:
+        if len(response.body) > LARGE_BODY:
             with Operation(self._operations):
                 job_list = await run_in_thread(parse_job_list, response, request)
         else:
@@ -439,7 +438,9 @@ class JobsSession:
             self._check_state(job, job.id, response.received_at)
         for problem in job_list.problems:
             self._content_log.log_problem(problem)
-        return ListSnapshot(job_list.jobs, response.received_at, len(body), hash(body))
+        # The body is bound to no local, which a traceback may show: it may repeat the token.
+        size, fingerprint = len(response.body), hash(response.body)
+        return ListSnapshot(job_list.jobs, response.received_at, size, fingerprint)
 
     def _check_state(self, job: Job, job_id: str, now: float) -> None:
         state = job.state

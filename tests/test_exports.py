@@ -5,6 +5,7 @@ import itertools
 import json
 import logging
 import shutil
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,26 @@ class TestCreateJob:
         assert server.connections == 3
         assert all(b"Connection: close\r\n" in head for head in server.requests[1:])
 
+    async def test_creation_that_gets_no_connection_in_time_is_repeated(self) -> None:
+        listener = socket.socket()
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        queued = []
+        for _ in range(4):  # they fill the queue of connections that are not accepted
+            client = socket.socket()
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+            queued.append(client)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        async with JobsSession("token", base_url=url, retry=Retry(max_attempts=2)) as session:
+            with pytest.raises(TransportError, match="no complete response") as caught:
+                await session.create_job()
+        assert "may have been created" not in str(caught.value)
+        assert caught.value.retryable
+        assert loop_time() > 20  # two attempts
+        for one in (*queued, listener):
+            one.close()
+
     async def test_failed_token_request_does_not_make_a_creation_uncertain(
         self, moltin_simulator: Simulator
     ) -> None:
@@ -315,6 +336,16 @@ class TestEventualConsistency:
         moltin_simulator.add_faults(404, path="/v2/jobs/a/file")
         with pytest.raises(JobNotFoundError, match="has no file"):
             await moltin_session.get_file_url("a")
+
+    async def test_404_for_a_job_that_has_just_succeeded_is_raised_at_once(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        moltin_simulator.add_job("a", ["success"])
+        await moltin_session.get_job("a")
+        moltin_simulator.remove_job("a")
+        with pytest.raises(JobNotFoundError):
+            await moltin_session.get_job("a")
+        assert len(moltin_simulator.requests) == 2
 
     @pytest.mark.parametrize("poll_by", ["id", "list"])
     async def test_file_of_a_job_that_has_just_succeeded_is_requested_again(

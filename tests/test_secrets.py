@@ -107,8 +107,15 @@ def recorded_texts(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
 
 
 async def fail(session: JobsSession, texts: list[str]) -> None:
-    """Make two calls on ``session``, and collect what their exceptions leave behind."""
-    for call in (session.get_job("a"), session.wait_for_job("a", timeout=30)):
+    """Make calls on ``session``, and collect what their exceptions leave behind."""
+    calls = [
+        session.get_job("a"),
+        session.wait_for_job("a", timeout=30),
+        session.list_jobs(),
+        session.get_file_url("a"),
+        session.create_job(),
+    ]
+    for call in calls:
         try:
             await call
         except MoltinJobsError as error:
@@ -123,7 +130,7 @@ async def test_failed_request_leaves_nothing_of_the_token(
     script = ECHOES[name] if name in ECHOES else FAULTS[name][0]
     with recorded_texts(caplog) as texts:
         async with (
-            RawServer([script, script, *[hang] * 9]) as server,
+            RawServer([*[script] * 6, *[hang] * 9]) as server,
             JobsSession(TOKEN, base_url=server.url, retry=ONCE) as session,
         ):
             await fail(session, texts)

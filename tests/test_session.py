@@ -751,6 +751,21 @@ class TestAnotherEventLoop:
         assert (await wait).status == "success"
         assert names_in(tmp_path) == []
 
+    async def test_call_of_a_closed_session_from_another_loop_raises(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession, tmp_path: Path
+    ) -> None:
+        moltin_simulator.add_job("a", ["success"])
+        await moltin_session.get_job("a")
+        await moltin_session.close()
+
+        async def call_all() -> None:
+            for call in CALLS.values():
+                with pytest.raises(RuntimeError, match="another event loop"):
+                    await call(moltin_session, "a", tmp_path)
+
+        with ThreadPoolExecutor(1) as other_thread:
+            other_thread.submit(asyncio.run, call_all()).result()
+
     async def test_close_of_a_closed_session_from_another_loop_raises(
         self, moltin_simulator: Simulator, moltin_session: JobsSession
     ) -> None:

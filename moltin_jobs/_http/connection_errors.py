@@ -10,13 +10,6 @@ import aiohttp
 from ..errors import single_line
 from .addresses import host_of, join_host
 
-NOT_SENT = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ClientHttpProxyError,
-    aiohttp.ServerFingerprintMismatch,
-)
-"""Exceptions after which the request certainly did not reach the service."""
-
 _CERTIFICATE_ADVICE = (
     "Check base_url, or pass an http_session whose SSL context trusts the certificate."
 )

@@ -69,7 +69,8 @@ class PartialFile:
         future = asyncio.get_running_loop().run_in_executor(self._thread, call)
         # Otherwise asyncio reports the exception of a call whose caller was cancelled.
         future.add_done_callback(asyncio.Future.exception)
-        await asyncio.shield(future)
+        await asyncio.wait([future])  # unlike shield(), it reports nothing if it is cancelled
+        future.result()
 
     async def _run_last(self, function: Callable[[], object]) -> None:
         try:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 import attrs
+from aiohttp.abc import AbstractStreamWriter
 
 from .._api import endpoints
 from .._api.endpoints import Request, Response
@@ -27,7 +28,7 @@ from ..auth import Auth, ClientCredentials, TokenProvider
 from ..errors import MoltinJobsError, SessionClosedError, TransportError, raise_unchained
 from ..settings import RateLimiter, Secret, require
 from .addresses import host_of, parse_base_url
-from .connection_errors import NOT_SENT, explain
+from .connection_errors import explain
 from .headers import request_headers
 from .rate_limit import Throttle
 
@@ -105,8 +106,6 @@ class Attempt(HttpOperation):
         if isinstance(error, RuntimeError):  # SessionClosedError, or aiohttp's "Session is closed"
             is_closed = not isinstance(error, SessionClosedError) and self.transport.is_http_closed
             return SessionClosedError(_HTTP_SESSION_CLOSED) if is_closed else error
-        if isinstance(error, NOT_SENT):
-            self.was_sent = False
         return self.error(*explain(error, self.host))
 
     def closed_error(self) -> SessionClosedError:
@@ -198,7 +197,7 @@ class Transport:
                     # may show: their reprs may contain a secret.
                     return await self._receive(
                         attempt,
-                        await http.request(request.method, url, data=_payload(request), **options),
+                        await http.request(request.method, url, data=_body(attempt), **options),
                     )
                 finally:
                     if not has_connection:
@@ -232,7 +231,7 @@ class Transport:
             else:
                 self._http = self._user_session
                 self._options |= settings | {"auto_decompress": True, "raise_for_status": False}
-        if self._http.closed:
+        if self.is_http_closed:
             raise SessionClosedError(_HTTP_SESSION_CLOSED)
         return self._http
 
@@ -252,8 +251,8 @@ class Transport:
 
     @property
     def is_http_closed(self) -> bool:
-        """Whether the HTTP session is closed."""
-        return self._http is not None and self._http.closed
+        """Whether the HTTP session of the user is closed."""
+        return self._user_session is not None and self._user_session.closed
 
     @property
     def in_flight(self) -> int:
@@ -288,7 +287,7 @@ class Transport:
                 request.headers.pop("Authorization", None)
             else:
                 request.headers["Authorization"] = attempt.token.authorization
-            attempt.was_sent = True
+            attempt.was_sent = attempt.request.body is None  # otherwise `_Body` sets it
             self.requests += 1
             try:
                 response = await handler(request)
@@ -388,9 +387,26 @@ class Transport:
         return parse_token(await self.send(request, has_connection=True), request)
 
 
-def _payload(request: Request) -> aiohttp.BytesPayload | None:
-    # Not the bytes: a traceback through aiohttp would show those of a token request.
-    return None if request.body is None else aiohttp.BytesPayload(request.body)
+class _Body(aiohttp.BytesPayload):
+    """Body of an attempt that knows when the attempt is sent: once there is a connection.
+
+    It also hides the bytes: a traceback through aiohttp would show those of a token request.
+    """
+
+    def __init__(self, attempt: Attempt, content: bytes) -> None:
+        super().__init__(content)
+        self._attempt = attempt
+
+    async def write_with_length(
+        self, writer: AbstractStreamWriter, content_length: int | None
+    ) -> None:
+        """Write the body."""
+        self._attempt.was_sent = True
+        await super().write_with_length(writer, content_length)
+
+
+def _body(attempt: Attempt) -> _Body | None:
+    return None if attempt.request.body is None else _Body(attempt, attempt.request.body)
 
 
 def _connection_limit(http_session: aiohttp.ClientSession | None) -> int:

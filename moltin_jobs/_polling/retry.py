@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import logging
 import math
 from collections.abc import Awaitable, Callable
@@ -18,7 +19,7 @@ T = TypeVar("T")
 RECENT_SECONDS = 10.0
 """Seconds for which the service may respond 404 for what it has just created."""
 
-_MAX_REMEMBERED = 10_000
+_MAX_REMEMBERED = 100_000
 """Most jobs to remember. They are remembered for longer than they are recent: a forgotten job that
 is added again would count as recent."""
 
@@ -32,12 +33,12 @@ class RecentJobs:
     """
 
     def __init__(self) -> None:
-        self._since: dict[str, float] = {}
+        self._since: collections.OrderedDict[str, float] = collections.OrderedDict()
 
     def add(self, job_id: str, now: float) -> None:
         """Add a job, unless it was added before."""
         if self._since.setdefault(job_id, now) == now and len(self._since) > _MAX_REMEMBERED:
-            del self._since[next(iter(self._since))]
+            self._since.popitem(last=False)
 
     def contains(self, job_id: str, now: float) -> bool:
         """Return whether the job was added in the last ten seconds."""

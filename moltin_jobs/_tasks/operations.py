@@ -195,8 +195,11 @@ class Operation:
         self._end(self.timeout_error())
 
     def close(self) -> None:
-        """End the block with `closed_error`."""
-        self._end(self.closed_error())
+        """End the block with `closed_error`. If it is ending already, end the outer one."""
+        if self._reason is not None and self._outer is not None:
+            self._outer.close()
+        else:
+            self._end(self.closed_error())
 
     def _end(self, reason: Exception) -> None:
         if self._reason is None and self._task is not None:

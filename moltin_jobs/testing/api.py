@@ -51,11 +51,11 @@ class JobsApi:
     client_secret: str = "simulator-secret"  # noqa: S105 (it protects nothing)
     dialect: Literal["current", "older"] = "current"
     not_found: Literal["bare", "list"] = "bare"
-    rate_limit: int | None = 25
+    rate_limit: int | None = attrs.field(default=25, on_setattr=attrs.setters.frozen)
     token_lifetime: float = 3600.0
     latency: float = attrs.field(default=0.0, validator=ge(0))
     chaos: float = attrs.field(default=0.0, validator=and_(ge(0), le(1)))
-    seed: int = 0
+    seed: int = attrs.field(default=0, on_setattr=attrs.setters.frozen)
     creation_seconds: float | None = attrs.field(default=None, validator=optional(ge(0)))
 
     url: str = attrs.field(default="", init=False)

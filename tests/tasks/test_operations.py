@@ -233,6 +233,23 @@ class TestClosing:
             await task
         assert task.cancelling() == 0
 
+    async def test_closing_while_the_innermost_operation_ends_ends_the_outer_one(
+        self, operations: Operations
+    ) -> None:
+        async def run() -> None:
+            with Operation(operations):
+                with pytest.raises(TimeoutError), Operation(operations, 5):
+                    await asyncio.sleep(99)
+                await asyncio.sleep(99)  # it continues after the timeout
+
+        task = asyncio.create_task(run())
+        await asyncio.sleep(1)  # the alarm is set first, so it rings first
+        asyncio.get_running_loop().call_at(5, operations.close)
+        with pytest.raises(SessionClosedError):
+            await task
+        assert task.cancelling() == 0
+        assert now() == pytest.approx(5, abs=0.001)
+
     async def test_closing_beside_a_timeout_ends_an_operation_once(
         self, operations: Operations
     ) -> None:
