@@ -42,6 +42,7 @@ from .settings import (
 JobId = str | uuid.UUID
 """Id of a job: a UUID, or 1 to 128 ASCII letters, digits, ``-`` or ``_``."""
 PollBy = Literal["id", "list"]
+_NOTED_STATES = (JobState.SUCCEEDED, JobState.UNKNOWN)
 
 
 class SessionOptions(TypedDict, total=False):
@@ -423,7 +424,8 @@ class JobsSession:
         except JobNotFoundError as error:
             error.retryable = self._source.created.contains(job_id, response.received_at)
             raise
-        self._check_state(job, job_id, response.received_at)
+        if job.state in _NOTED_STATES:
+            self._note_state(job, job_id, response.received_at)
         return Snapshot(job, response.received_at, response.body)
 
     async def _fetch_list(self) -> ListSnapshot:
@@ -435,18 +437,18 @@ class JobsSession:
         else:
             job_list = parse_job_list(response, request)
         for job in job_list.jobs:
-            self._check_state(job, job.id, response.received_at)
+            if job.state in _NOTED_STATES:
+                self._note_state(job, job.id, response.received_at)
         for problem in job_list.problems:
             self._content_log.log_problem(problem)
         # The body is bound to no local, which a traceback may show: it may repeat the token.
         size, fingerprint = len(response.body), hash(response.body)
         return ListSnapshot(job_list.jobs, response.received_at, size, fingerprint)
 
-    def _check_state(self, job: Job, job_id: str, now: float) -> None:
-        state = job.state
-        if state is JobState.UNKNOWN:
+    def _note_state(self, job: Job, job_id: str, now: float) -> None:
+        if job.state is JobState.UNKNOWN:
             self._content_log.log_unknown_status(job)
-        elif state is JobState.SUCCEEDED:
+        else:
             self._source.succeeded.add(job_id, now)
 
 

@@ -124,25 +124,27 @@ def parse_token(document: Any, _: Request) -> tuple[Secret, float]:
 
 
 def _data(document: object) -> Any:
-    return as_object(document).get("data")
+    return document.get("data") if isinstance(document, dict) else None
 
 
 def _structure_job(data: Any, _: type[Job]) -> Job:
-    data = as_object(data)
-    job_id, status, error = _text(data.get("id")), _text(data.get("status")), data.get("error")
+    get = data.get if isinstance(data, dict) else {}.get
+    job_id, status, error = _text(get("id")), _text(get("status")), get("error")
     if job_id is None or status is None:
         raise ValueError("it has no usable id or status")
-    timestamps = as_object(data.get("timestamps"))
+    timestamps, links, link = get("timestamps"), get("links"), get("link")
+    if not isinstance(timestamps, dict):
+        timestamps = {}
     return Job(
         id=job_id,
-        type=_text(data.get("type")),
-        job_type=_text(data.get("job_type")),
+        type=_text(get("type")),
+        job_type=_text(get("job_type")),
         status=status,
         error=_error_text(error) if error else None,
         created_at=_timestamp(timestamps.get("created_at")),
         updated_at=_timestamp(timestamps.get("updated_at")),
-        self_url=_text(as_object(data.get("links")).get("self")),
-        file_url=_text(as_object(data.get("link")).get("href")),
+        self_url=_text(links.get("self")) if isinstance(links, dict) else None,
+        file_url=_text(link.get("href")) if isinstance(link, dict) else None,
     )
 
 

@@ -175,16 +175,9 @@ class Transport:
             transport=self,
             queued_at=now,
         )
-        options = self._options
-        if request.body is not None:
-            headers = {**self._headers, "Content-Type": request.content_type}
-            options = {**options, "headers": headers}
-            if not request.is_idempotent:
-                # Use a connection that no lookup has used: a late response to a lookup would be
-                # taken for the response to this request. The server_hostname, which is part of the
-                # key of aiohttp's pool, selects another pool.
-                headers["Connection"] = "close"
-                options["server_hostname"] = self.base_url.raw_host
+        options = (
+            self._options if request.body is None else self._body_options(attempt, request.body)
+        )
         context_token = _current_attempt.set(attempt)
         try:
             with attempt:
@@ -197,7 +190,7 @@ class Transport:
                     # may show: their reprs may contain a secret.
                     return await self._receive(
                         attempt,
-                        await http.request(request.method, url, data=_body(attempt), **options),
+                        await http.request(request.method, url, **options),
                     )
                 finally:
                     if not has_connection:
@@ -208,6 +201,19 @@ class Transport:
             _current_attempt.reset(context_token)
             # Timer handles copy the context and keep the attempt alive, so drop its secrets.
             attempt.token = attempt.rejected = attempt.final_error = None
+
+    def _body_options(self, attempt: Attempt, body: bytes) -> dict[str, Any]:
+        """Return the options of a request with a body."""
+        request = attempt.request
+        headers = {**self._headers, "Content-Type": request.content_type}
+        options = {**self._options, "headers": headers, "data": _Body(attempt, body)}
+        if not request.is_idempotent:
+            # Use a connection that no lookup has used: a late response to a lookup would be taken
+            # for the response to this request. The server_hostname, which is part of the key of
+            # aiohttp's pool, selects another pool.
+            headers["Connection"] = "close"
+            options["server_hostname"] = self.base_url.raw_host
+        return options
 
     def http_session(self) -> aiohttp.ClientSession:
         """Return the user's HTTP session, or our own, which is opened at its first use.
@@ -403,10 +409,6 @@ class _Body(aiohttp.BytesPayload):
         """Write the body."""
         self._attempt.was_sent = True
         await super().write_with_length(writer, content_length)
-
-
-def _body(attempt: Attempt) -> _Body | None:
-    return None if attempt.request.body is None else _Body(attempt, attempt.request.body)
 
 
 def _connection_limit(http_session: aiohttp.ClientSession | None) -> int:
