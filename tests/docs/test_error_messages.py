@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 import moltin_jobs
-from moltin_jobs import ClientCredentials, JobsSession, MoltinJobsError, Retry
+from moltin_jobs import ClientCredentials, JobsSession, MoltinJobsError, Polling, Retry
 from moltin_jobs.testing import Fault, Simulator
 from tests.docs.examples import NO_RESULTS, ROOT, read_page
 from tests.http.test_tls import server_context
@@ -22,6 +22,7 @@ from tests.raw_server import RawServer
 PAGE = "docs/errors.md"
 UPDATE = os.environ.get("UPDATE_DOCS") == "1"
 JOB_ID = "order-export-01"
+WITHOUT_JITTER = Polling(jitter=0)  # the messages contain the number of polls
 
 Producer = Callable[[Simulator, JobsSession], Awaitable[object]]
 
@@ -58,7 +59,7 @@ async def wait_for_cancelled_job(simulator: Simulator, session: JobsSession) -> 
 @produces("JobTimeoutError")
 async def wait_beyond_timeout(simulator: Simulator, session: JobsSession) -> None:
     simulator.add_job(JOB_ID, ["started"])
-    await session.wait_for_job(JOB_ID, timeout=5)
+    await session.wait_for_job(JOB_ID, timeout=5, polling=WITHOUT_JITTER)
 
 
 @produces("JobTimeoutError during an outage")
@@ -66,7 +67,7 @@ async def wait_during_outage(simulator: Simulator, session: JobsSession) -> None
     simulator.add_job(JOB_ID, ["started"])
     await session.get_job(JOB_ID)
     simulator.add_faults("reset", job_id=JOB_ID, repeat=True)
-    await session.wait_for_job(JOB_ID, timeout=5)
+    await session.wait_for_job(JOB_ID, timeout=5, polling=WITHOUT_JITTER)
 
 
 @produces("JobTimeoutError without a response")
