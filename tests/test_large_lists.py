@@ -44,7 +44,7 @@ async def test_parsing_a_large_list_does_not_block_the_event_loop(
         seconds = time.perf_counter() - started_at
         stop.set()
         assert await pauses < seconds / 4
-    messages = [record.getMessage() for record in caplog.records]
+    messages = [one.getMessage() for one in caplog.records if one.name.startswith("moltin_jobs")]
     assert len(messages) == 101
     assert messages[-1] == f"the list of jobs: {ITEMS - 100} more cannot be read"
 
@@ -56,7 +56,7 @@ async def test_decoding_in_a_thread_lets_the_event_loop_run() -> None:
     while not decoding.done():
         await asyncio.sleep(0.001)
         passes += 1
-    assert passes > 8, "two or three if the decoder holds the GIL until it has finished"
+    assert passes > 3, "one or two if the decoder holds the GIL until it has finished"
 
 
 async def test_timeout_of_a_wait_holds_while_a_large_list_is_parsed(session: JobsSession) -> None:
