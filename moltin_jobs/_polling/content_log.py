@@ -8,8 +8,8 @@ from ..errors import single_line
 from ..models import Job
 
 _MAX_WARNINGS = 100
-"""Limit for statuses, and half of that for lists, whose last problem is a count. A broken service
-must not fill the memory or the log."""
+"""Limit for statuses, and half of the limit for problems of lists: one list describes a hundred and
+counts the others. A broken service must not fill the memory or the log."""
 
 _log = logging.getLogger("moltin_jobs.polling")
 
