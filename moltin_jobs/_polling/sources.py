@@ -53,13 +53,12 @@ class ListSnapshot:
     """Size of the content in bytes."""
     fingerprint: int
     """Hash of the content, to notice a change."""
-    _by_id: dict[str, Job] = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._by_id = {_key(job.id): job for job in self.jobs}
+    _by_id: dict[str, Job] | None = attrs.field(default=None, init=False, repr=False)
 
     def find(self, job_id: str) -> Job | None:
         """Return a job, or ``None`` if the list does not name it."""
+        if self._by_id is None:  # only waits need it, not list_jobs()
+            self._by_id = {_key(job.id): job for job in self.jobs}
         return self._by_id.get(_key(job_id))
 
 
