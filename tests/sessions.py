@@ -1,5 +1,6 @@
 """Calls and assertions on sessions that several test modules share."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -7,6 +8,13 @@ import pytest
 from moltin_jobs import JobsSession, MoltinJobsError, Retry
 
 ONCE = Retry(max_attempts=1)
+
+
+class HangingLimiter:
+    """Rate limiter that never permits a request."""
+
+    async def acquire(self) -> None:
+        await asyncio.Event().wait()
 
 
 async def lookup_error(base_url: str, **options: Any) -> MoltinJobsError:

@@ -33,7 +33,7 @@ from moltin_jobs import (
 from moltin_jobs.testing.simulator import Fault, Simulator
 from tests.file_host import FileHost, names_in, send_and_hang
 from tests.raw_server import RawServer, hang, http, job, send
-from tests.sessions import ONCE, assert_idle
+from tests.sessions import ONCE, HangingLimiter, assert_idle
 
 pytestmark = pytest.mark.looptime
 
@@ -127,11 +127,7 @@ class TestCreateJob:
     async def test_close_before_a_creation_is_sent_does_not_state_it(
         self, moltin_simulator: Simulator
     ) -> None:
-        class NeverLimiter:
-            async def acquire(self) -> None:
-                await asyncio.Event().wait()
-
-        session = session_with(moltin_simulator, rate_limit=NeverLimiter())
+        session = session_with(moltin_simulator, rate_limit=HangingLimiter())
         creation = asyncio.create_task(session.create_job())
         await asyncio.sleep(1)
         await session.close()

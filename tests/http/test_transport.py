@@ -26,7 +26,7 @@ from moltin_jobs import (
 from moltin_jobs.testing import Simulator
 from tests.interruption import InterruptAt
 from tests.raw_server import RawServer, Script, delayed, hang, job, reset_after, respond, send
-from tests.sessions import ONCE, assert_idle, lookup_error
+from tests.sessions import ONCE, HangingLimiter, assert_idle, lookup_error
 
 pytestmark = pytest.mark.looptime
 
@@ -117,10 +117,6 @@ class TestRequestTimeout:
         assert 150 <= now() <= 152
 
     async def test_timeout_of_a_wait_bounds_a_limiter_that_hangs(self) -> None:
-        class HangingLimiter:
-            async def acquire(self) -> None:
-                await asyncio.Event().wait()
-
         async with JobsSession(
             TOKEN, base_url="http://127.0.0.1:9", rate_limit=HangingLimiter()
         ) as session:

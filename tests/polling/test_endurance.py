@@ -26,7 +26,7 @@ from moltin_jobs import (
 )
 from moltin_jobs.testing.simulator import RecordedRequest, Simulator
 from tests.interruption import InterruptAt
-from tests.sessions import assert_idle
+from tests.sessions import HangingLimiter, assert_idle
 
 from .conftest import OpenSession
 
@@ -471,11 +471,6 @@ class TestSharedPoll:
         assert other_tasks() == set()
 
 
-class NeverLimiter:
-    async def acquire(self) -> None:
-        await asyncio.Event().wait()
-
-
 class TestManyQueuedWaits:
     @pytest.mark.parametrize("end", ["close", "cancel"])
     @pytest.mark.parametrize(
@@ -485,7 +480,7 @@ class TestManyQueuedWaits:
         self, few: int, factor: float, end: str
     ) -> None:
         async def seconds_to_end(count: int) -> float:
-            session = JobsSession("token", rate_limit=NeverLimiter())
+            session = JobsSession("token", rate_limit=HangingLimiter())
             job_ids = [f"job-{number}" for number in range(count)]
             waits = [asyncio.create_task(session.wait_for_job(job_id)) for job_id in job_ids]
             await asyncio.sleep(0.1)
@@ -512,7 +507,7 @@ class TestManyQueuedWaits:
         assert slow < factor * fast, "8 times as many: quadratic is 64 times as long"
 
     async def test_closing_leaves_no_cyclic_garbage(self) -> None:
-        session = JobsSession("token", rate_limit=NeverLimiter())
+        session = JobsSession("token", rate_limit=HangingLimiter())
         waits = [asyncio.create_task(session.wait_for_job(f"job-{n}")) for n in range(100)]
         await asyncio.sleep(0.1)
         gc.collect()
