@@ -45,7 +45,7 @@ class PartialFile:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        # It runs after a call that is still in the thread although its caller was cancelled.
+        # If a caller was cancelled, its call may still run in the thread. `_discard` runs after it.
         await self._run_last(self._discard)
 
     async def check(self) -> None:
@@ -61,15 +61,15 @@ class PartialFile:
         await self._run(self._commit)
 
     async def _run(self, function: Callable[..., object], *arguments: object) -> None:
-        """Call in the thread, in the order of the calls.
+        """Call a function in the thread, after all earlier calls.
 
-        Cancelling the caller does not stop the function. The next call waits for it.
+        Cancelling the caller does not stop the function. The next call waits for its end.
         """
         call = functools.partial(self._call, function, *arguments)
         future = asyncio.get_running_loop().run_in_executor(self._thread, call)
         # Otherwise asyncio reports the exception of a call whose caller was cancelled.
         future.add_done_callback(asyncio.Future.exception)
-        await asyncio.wait([future])  # unlike shield(), it reports nothing if it is cancelled
+        await asyncio.wait([future])  # unlike shield(), wait() reports nothing if it is cancelled
         future.result()
 
     async def _run_last(self, function: Callable[[], object]) -> None:
@@ -81,7 +81,7 @@ class PartialFile:
     def _call(self, function: Callable[..., object], *arguments: object) -> None:
         try:
             function(*arguments)
-        except OSError as error:  # it names the partial file, or nothing
+        except OSError as error:  # it names the partial file, or no file
             raise OSError(error.errno, error.strerror, str(self._destination)) from None
 
     def _resolve(self) -> None:
@@ -102,7 +102,7 @@ class PartialFile:
     def _open(self) -> None:
         self._resolve()
         self._path = self._target.with_name(f".{secrets.token_hex(8)}.part")
-        # Nobody may read the partial file who may not read the destination.
+        # The partial file must be readable only to users who can read the destination.
         mode = stat.S_IMODE(self._target.stat().st_mode) if self._target.exists() else 0o666
         self._file = open(  # noqa: SIM115 (`_discard` closes it)
             self._path, "xb", opener=lambda path, flags: os.open(path, flags, mode)

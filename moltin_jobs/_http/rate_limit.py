@@ -14,18 +14,18 @@ from .._tasks.semaphore import Semaphore
 from ..settings import MAX_RETRY_AFTER, RateLimiter, is_count, require
 
 _SLOT_SECONDS = 1.001
-"""A second, and one millisecond because clocks round."""
+"""Seconds from the release of a slot to its next use. The millisecond covers rounded clocks."""
 _RESTART_SECONDS = 1.0
 """Seconds after a cooldown in which requests are sent one by one."""
 _RESTART_INTERVAL = 0.05
-"""Seconds between these requests."""
+"""Seconds between the requests that are sent one by one after a cooldown."""
 _MAX_OWN_COOLDOWN = 30.0
 """Longest cooldown in seconds without a ``Retry-After``."""
 _MAX_DOUBLINGS = 5
-"""Limit of the exponent: 2.0 ** 1024 would overflow."""
+"""Largest exponent for the length of a cooldown. Without a limit, 2.0 ** 1024 would overflow."""
 _MIN_SLEEP = 0.001
-"""Shortest sleep. A sleep may end early by less than the clock's resolution, and the loop around a
-shorter one would spin."""
+"""Shortest sleep in seconds. A sleep may end slightly early (by less than the clock's resolution).
+Without a minimum, the loop around it would spin on the remainder."""
 
 _log = logging.getLogger("moltin_jobs.http")
 
@@ -33,9 +33,9 @@ _log = logging.getLogger("moltin_jobs.http")
 class Throttle:
     """Rate limit and cooldown of one session.
 
-    A slot is taken before an attempt is sent, and becomes free one second after its response has
-    begun or it has failed. So in no second do more than ``rate_limit`` requests arrive at the
-    server. Limiting sends is not enough: after slow handshakes, many requests may arrive at once.
+    A slot is taken before an attempt is sent, and becomes free one second after the response has
+    begun or the attempt has failed. So at most ``rate_limit`` requests arrive at the server in any
+    second. Limiting sends is not enough: after slow handshakes, many requests may arrive together.
     """
 
     def __init__(self, rate_limit: int | RateLimiter | None) -> None:
@@ -48,7 +48,8 @@ class Throttle:
         self._reusable_at: collections.deque[float] = collections.deque()
         self._released = asyncio.Event()
         self.head_of_queue = Semaphore(1)
-        """Queue of the attempts that cannot be sent at once. The first holds the only permit."""
+        """Queue of the attempts that cannot be sent immediately. The first of them holds the only
+        permit."""
         self.cooldown = Cooldown()
         self.held = 0
         """Slots held by attempts whose response has not begun."""
@@ -59,7 +60,7 @@ class Throttle:
         return self.head_of_queue.taken + self.head_of_queue.waiting
 
     def try_acquire(self, now: float) -> bool:
-        """Permit an attempt if it can be sent at once, and no other one is queued."""
+        """Permit an attempt if it can be sent immediately and no other attempt is queued."""
         if self.head_of_queue.taken or self._limiter is not None:
             return False
         if now < self.cooldown.ends_at + _RESTART_SECONDS:
@@ -104,7 +105,7 @@ class Throttle:
         """Inform a `PausableRateLimiter` of the cooldown."""
         seconds = self.cooldown.ends_at - asyncio.get_running_loop().time()
         if seconds > 0 and callable(getattr(self._limiter, "pause", None)):
-            # It may be a partial or a decorated function, so only its result shows if it is async.
+            # Only the result shows whether `pause` is async: it may be a partial or be decorated.
             result = self._limiter.pause(seconds)
             if inspect.isawaitable(result):
                 await result
@@ -126,24 +127,26 @@ class Throttle:
 class Cooldown:
     """Period in which no request is sent.
 
-    It lasts 1, 2, 4, … 30 seconds, one step for each burst of 429s in a row. A longer
-    ``Retry-After`` replaces that. Up to a fifth is added. It never exceeds 120 seconds.
+    A burst is the 429 that starts a cooldown, with the other 429s to requests sent before it. The
+    cooldown lasts 1 s after the first burst and doubles with each consecutive one, up to 30 s. A
+    longer ``Retry-After`` replaces that length. Up to a fifth is added. The limit is 120 s.
     """
 
     def __init__(self) -> None:
         self.count = 0
         """Number of cooldowns so far."""
         self.ends_at = -math.inf
-        """Moment of the loop's clock."""
+        """Moment of the loop's clock at which the last cooldown ends."""
         self._started_at = -math.inf
         self._next_send_at = -math.inf
         self.bursts = 0
-        """Bursts of 429s in a row."""
+        """Number of consecutive bursts."""
 
     async def wait(self) -> None:
         """Return when a request may be sent."""
         loop = asyncio.get_running_loop()
-        while (seconds := self._next_send_at - loop.time()) > 0:  # noqa: ASYNC110 (it may move)
+        # A loop, since a 429 during the sleep postpones the moment.
+        while (seconds := self._next_send_at - loop.time()) > 0:  # noqa: ASYNC110
             await asyncio.sleep(max(seconds, _MIN_SLEEP))
 
     def space_requests(self, now: float) -> None:
@@ -159,7 +162,7 @@ class Cooldown:
     def on_429(self, sent_at: float, retry_after: float | None) -> None:
         """Handle a 429 of a request that was sent at ``sent_at``."""
         now = asyncio.get_running_loop().time()
-        if sent_at <= self._started_at:  # it belongs to the burst that started the cooldown
+        if sent_at <= self._started_at:  # in the burst that started the cooldown
             length = min(retry_after or 0.0, MAX_RETRY_AFTER)
         else:
             self.bursts += 1

@@ -33,6 +33,7 @@ from .headers import request_headers
 from .rate_limit import Throttle
 
 MAX_CONNECTIONS = 100
+"""Largest number of connections of one session."""
 NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=None)
 """No timeouts of aiohttp. Its total timeout also counts the time queued for a connection, and its
 read timeout never fires on a body that trickles."""
@@ -49,7 +50,8 @@ class HttpOperation(Operation):
     """Operation that sends a request to one host, and receives the response."""
 
     request: Request = attrs.field(kw_only=True)
-    """Request that the messages name. For a download, the one for the file's address."""
+    """Request that the messages name. For a download, the API request that returned the file's
+    address."""
     transport: Transport = attrs.field(kw_only=True, repr=False)
 
     @property
@@ -58,16 +60,19 @@ class HttpOperation(Operation):
         return self.transport.host
 
     def start_timer(self) -> None:
-        """Start the request timeout, again if it runs already."""
+        """Start the request timeout, or restart it."""
         self.end_at(asyncio.get_running_loop().time() + self.transport.request_timeout)
 
     def timeout_error(self) -> Exception:
         """Return the exception for a request timeout."""
         return self.slow_error("no complete response")
 
-    def slow_error(self, shortfall: str) -> TransportError:
-        """Return the exception for a request timeout. ``shortfall`` is what has arrived."""
-        reason = f"{shortfall} from {self.host} within {self.transport.request_timeout:g} s"
+    def slow_error(self, received: str) -> TransportError:
+        """Return the exception for a request timeout.
+
+        ``received`` states how much has arrived, for example "no complete response".
+        """
+        reason = f"{received} from {self.host} within {self.transport.request_timeout:g} s"
         return self.error(reason, "Try again later, or use a longer request_timeout.")
 
     def error(self, reason: str, advice: str, retryable: bool = True) -> TransportError:
@@ -113,7 +118,7 @@ class Attempt(HttpOperation):
         return self.mark_if_sent(super().closed_error())
 
     def mark_if_sent(self, error: E) -> E:
-        """If a request that is not idempotent may have arrived, say so in ``error``."""
+        """If a request that is not idempotent may have arrived, state that in ``error``."""
         if self.was_sent and not self.request.is_idempotent:
             mark_uncertain(error)
         return error
@@ -189,8 +194,7 @@ class Transport:
                     # Neither the response nor the body is bound to a local, which a traceback
                     # may show: their reprs may contain a secret.
                     return await self._receive(
-                        attempt,
-                        await http.request(request.method, url, **options),
+                        attempt, await http.request(request.method, url, **options)
                     )
                 finally:
                     if not has_connection:
@@ -244,7 +248,7 @@ class Transport:
     def middlewares(self, ours: aiohttp.ClientMiddlewareType) -> Any:
         """Return the middlewares of the user's HTTP session, and ours as the innermost one.
 
-        Alone, ours would replace those of the session.
+        The middlewares of a request replace those of the HTTP session.
         """
         if self._user_session is None:
             return (ours,)
@@ -394,9 +398,9 @@ class Transport:
 
 
 class _Body(aiohttp.BytesPayload):
-    """Body of an attempt that knows when the attempt is sent: once there is a connection.
+    """Body that sets `Attempt.was_sent` when aiohttp writes it: only once there is a connection.
 
-    It also hides the bytes: a traceback through aiohttp would show those of a token request.
+    It also hides its bytes: a traceback through aiohttp would show those of a token request.
     """
 
     def __init__(self, attempt: Attempt, content: bytes) -> None:
