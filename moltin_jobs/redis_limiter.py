@@ -29,7 +29,8 @@ _log = logging.getLogger("moltin_jobs.redis")
 SPACING = 1.2
 """Distance between two slots, in units of ``1 / rate_limit``."""
 LEAD_MARGIN = 0.01
-"""Seconds added to the round trip to Redis, for short stalls of the event loop."""
+"""Margin in seconds for short stalls of the event loop. A command is sent one round trip to Redis
+and this margin before its result is needed."""
 MAX_DELAY = 0.1
 """Seconds after which an unused reservation expires."""
 RESPONSE_TIMEOUT = 0.25
@@ -106,13 +107,15 @@ class RedisLimiter:
         self._rate_limit = rate_limit
         self._has_warned_of_rate_limit = False
         self._interval = SPACING / rate_limit
+        # Distance in seconds between the slots of this process while Redis is unavailable.
         self._own_interval = self._interval * processes
         self._closed = asyncio.Event()
         self._acquire_lock = asyncio.Lock()
         # A reservation is the time of the event loop at which the slot begins.
         self._reservations: collections.deque[float] = collections.deque()
         self._last_reservation = -math.inf
-        self._consecutive_uses = 0
+        # Limits how many slots are reserved in advance.
+        self._slots_used_in_a_row = 0
         self._command: asyncio.Task[None] | None = None
         # Time before the start of a slot at which the next command must be sent.
         self._lead = LEAD_MARGIN
@@ -145,7 +148,7 @@ class RedisLimiter:
         async with self._acquire_lock:
             now = _now()
             if now > self._last_reservation + max(self._interval, LEAD_MARGIN):
-                self._consecutive_uses = 0
+                self._slots_used_in_a_row = 0
             self._discard_reservations(before=now - MAX_DELAY)
             self._check_open()
             while True:
@@ -154,7 +157,7 @@ class RedisLimiter:
                 elif await self._wait_for_slot(self._reservations[0]):
                     break
             self._reservations.popleft()
-            self._consecutive_uses += 1
+            self._slots_used_in_a_row += 1
 
     async def pause(self, seconds: float) -> None:
         """Keep all processes from sending for ``seconds``, unless a longer pause is in progress.
@@ -176,8 +179,8 @@ class RedisLimiter:
     async def _wait_for_slot(self, slot: float) -> bool:
         """Wait until a reserved slot begins. Return False if a pause cancelled the reservation.
 
-        The next slots are reserved while the caller waits. The response to that
-        command also reports a pause.
+        While the caller waits, a command reserves the next slots. Its response also reports a
+        pause, so for a slot that is far ahead it is sent even if no slots are missing.
         """
         is_far = _now() < slot - self._lead
         await self._sleep_until(slot - self._lead)
@@ -212,7 +215,7 @@ class RedisLimiter:
         missing = math.ceil((2 * self._lead - reserved) / self._interval)
         # A process that does not use what it reserves takes slots from the others. So it reserves
         # no more in advance than it has just used in a row.
-        return max(0, min(missing, self._consecutive_uses))
+        return max(0, min(missing, self._slots_used_in_a_row))
 
     def _start_command(self, count: int) -> asyncio.Task[None]:
         # The command runs in a task of its own, so that a cancelled caller does not cancel it.
@@ -245,7 +248,7 @@ class RedisLimiter:
         if not self._available:
             self._available = True
             self._retry_at = -math.inf
-            # The other processes need some time to notice.
+            # Keep to the own share until the other processes have noticed too.
             self._own_share_until = now + COMMAND_TIMEOUT + RETRY_INTERVAL
             _log.info("store %s: Redis is available again", self._store)
         if pause_left:
@@ -267,7 +270,8 @@ class RedisLimiter:
         if self._available:
             self._available = False
             self._own_share_until = math.inf
-            # So far slots were shared: wait one own interval before using this process's share.
+            # Until now the slots came from Redis. The first slot of this process's own share begins
+            # one `_own_interval` from now, or from the last reservation if that is later.
             self._last_reservation = max(self._last_reservation, _now())
             reason = single_line(str(error)) or f"no response within {RESPONSE_TIMEOUT} s"
             _log.warning(
@@ -291,7 +295,7 @@ class RedisLimiter:
 
 
 def _create_client(url: str) -> Any:
-    # Redis, or a proxy in front of it, may close an idle connection. So retry once, at once.
+    # Redis, or a proxy in front of it, may close an idle connection. So retry once, immediately.
     retry = Retry(NoBackoff(), 1)
     try:
         client = redis.asyncio.from_url(url, retry=retry, retry_on_error=[redis.ConnectionError])
