@@ -25,7 +25,7 @@ class SafeStream:
     """Stream whose failures are ignored: a broken stderr must not lose results on stdout."""
 
     def __init__(self, stream: TextIO | None) -> None:
-        self._stream = stream or io.StringIO()  # there is none if it was closed before the start
+        self._stream = stream or io.StringIO()  # None if it was closed before the start
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -52,7 +52,8 @@ def write_line(line: str) -> None:
     if sys.stdout is None:  # it was closed before the start
         return
     try:
-        # Not click.echo: it replaces an ASCII stdout, and with it our error handler.
+        # Not click.echo: it replaces an ASCII stdout, and so loses the errors="backslashreplace"
+        # that `__main__` sets.
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
     except OSError as error:
@@ -96,7 +97,7 @@ class Output:
         """Return a command line for a shell, with the same base URL."""
         options = ["--base-url", self.base_url] if self.base_url else []
         if any(argument.startswith("-") for argument in arguments):
-            options = [*options, "--"]  # what follows is no option
+            options = [*options, "--"]  # the arguments after it are not options
         return shlex.join(["moltin-jobs", name, *options, *arguments])
 
     @property

@@ -24,7 +24,9 @@ from .messages import label
 from .output import Output
 
 REFRESH_SECONDS = 1 / 8
+"""Seconds between two updates of the display."""
 _MAX_RATE_SPAN_SECONDS = 5
+"""Longest span over which the displayed requests per second are averaged."""
 _RESERVED_LINES = 4
 """Lines for the title, the header, "… and N more", and the cursor."""
 _STYLES = {JobState.SUCCEEDED: "green", JobState.FAILED: "red", JobState.CANCELLED: "yellow"}
@@ -32,7 +34,7 @@ _STYLES = {JobState.SUCCEEDED: "green", JobState.FAILED: "red", JobState.CANCELL
 
 @attrs.define(eq=False)
 class Wait:
-    """A wait for one job, and what is shown of it."""
+    """A wait for one job, with the status that is shown for it."""
 
     job_id: str
     watch: JobWatch | None = None
@@ -73,7 +75,7 @@ class Wait:
 
 
 class WaitTable:
-    """Table of waits that shows their state at the moment when it is rendered."""
+    """Table that shows the state of waits at the moment of rendering."""
 
     def __init__(self, waits: Sequence[Wait], clock: Callable[[], float]) -> None:
         self._waits = waits
@@ -83,7 +85,7 @@ class WaitTable:
         self._requests_per_second = 0.0
 
     def add_sample(self, requests: int) -> None:
-        """Update the rate of requests. ``requests`` counts all that were sent."""
+        """Update the rate of requests. ``requests`` is the number of all requests sent so far."""
         now, samples = self._clock(), self._samples
         samples.append((now, requests))
         # Whole seconds: the rate limit lets requests out in bursts, one a second, and a span of
@@ -181,7 +183,7 @@ async def _display(
 ) -> AsyncIterator[Callable[[Wait], None]]:
     """Show a live table if there is a terminal, else a line for each change.
 
-    Gives a function that updates a wait at once.
+    Gives a function that updates a wait immediately.
     """
     clock = asyncio.get_running_loop().time
     started_at, table = clock(), WaitTable(waits, clock)

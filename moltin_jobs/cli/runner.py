@@ -64,7 +64,8 @@ async def _open_session(base_url: str | None) -> AsyncIterator[JobsSession]:
         options["base_url"] = base_url
     address = base_url or os.environ.get("EPCC_API_BASE_URL") or "https://api.moltin.com"
     api = parse_url(address)
-    # Only a loopback address may be http. A proxy could not reach it, and would see the secrets.
+    # Only a loopback address may be http. A proxy could not reach such an address, and would see
+    # the secrets.
     is_loopback = api is not None and api.scheme == "http"
     if api is not None and not is_loopback and not urllib.request.proxy_bypass(api.host or ""):
         _check_proxy(urllib.request.getproxies().get("https", ""))
@@ -112,16 +113,17 @@ def run(
     root, logger = logging.getLogger(), logging.getLogger("moltin_jobs")
     previous = logger.level
     root.addHandler(handler)
-    if level < logging.WARNING:  # else the library makes no records that nobody prints
+    # Only with --verbose: otherwise the library would create debug records that are not printed.
+    if level < logging.WARNING:
         logger.setLevel(level)
     try:
-        sys.exit(_exit_code(command, output))
+        sys.exit(_run_and_get_exit_code(command, output))
     finally:
         logger.setLevel(previous)
         root.removeHandler(handler)
 
 
-def _exit_code(command: Coroutine[Any, Any, int], output: Output) -> int:
+def _run_and_get_exit_code(command: Coroutine[Any, Any, int], output: Output) -> int:
     signals = [int(signal.SIGINT)]
     try:
         return asyncio.run(_cancel_on_signal(command, signals))
