@@ -30,8 +30,11 @@ from typing import Any, NoReturn
 from .models import Job, JobState
 
 _MAX_TEXT_LENGTH = 500
+"""Characters of a foreign text that a message quotes."""
 _MAX_ARGUMENT_LENGTH = 100
+"""Characters of a rejected string that a message quotes."""
 _NO_RESULTS = "no results matched"
+"""Start of the service's reason for a `NoResultsError`, in lower case."""
 _CHECK_ROUTE_ADVICE = (
     "Try again later. If it happens again, check that base_url and all proxies lead to the service."
 )
@@ -66,7 +69,7 @@ def raise_unchained(error: Exception) -> NoReturn:
         error.__context__ = context
         raise
     finally:
-        del error  # its traceback leads to this frame: together they would be a cycle
+        del error  # its traceback leads to this frame, which would make a cycle
 
 
 class MoltinJobsError(Exception):
@@ -272,8 +275,8 @@ class APIError(MoltinJobsError):
         self.retry_after = retry_after
         """``Retry-After`` of the response in seconds, or ``None``."""
         self.from_gateway = from_gateway
-        """Whether a proxy or gateway sent the response. It is a 403 or 404 whose body is not in the
-        service's error format."""
+        """Whether the response seems to come from a proxy or gateway instead of the service. True
+        for a 403 or 404 whose body is not in the service's error format."""
         self.job_id = job_id
         self.retryable = status in RETRYABLE_STATUSES or 500 <= status <= 599
 

@@ -18,7 +18,7 @@ T = TypeVar("T")
 Predicate = Callable[[float], bool]
 
 MAX_SECONDS = 1e9
-"""Upper bound of all intervals (thirty years), so that no sum of them overflows."""
+"""Upper bound of all intervals in seconds (thirty years), so that no sum of them overflows."""
 MAX_RETRY_AFTER = 120.0
 """Longest ``Retry-After`` in seconds that the client obeys."""
 _TOKEN = re.compile(r"[!-~]+")
@@ -108,14 +108,14 @@ class RateLimiter(Protocol):
     """Limiter that a session can share with other processes, passed as ``rate_limit``."""
 
     async def acquire(self) -> object:
-        """Return when one more request may be sent. The session calls it once for each."""
+        """Return when one more request may be sent. The session calls this once per request."""
 
 
 class PausableRateLimiter(RateLimiter, Protocol):
     """`RateLimiter` that is informed of the session's cooldowns after a 429."""
 
     async def pause(self, seconds: float) -> object:
-        """Let no request be sent for ``seconds``, by any process."""
+        """Keep all processes from sending requests for ``seconds``."""
 
 
 _validate_interval = validator(
@@ -132,8 +132,9 @@ _validate_jitter = validator(check_number, "a number from 0 to 1", lambda n: 0 <
 class Polling:
     """Intervals between the polls of a wait, in seconds.
 
-    The ``n``-th interval is ``initial_interval * multiplier ** n``, at most ``max_interval``, plus
-    or minus ``jitter``. A change of state resets the interval to ``initial_interval``.
+    The first interval is ``initial_interval``. Each further one is ``multiplier`` times as long, at
+    most ``max_interval``. A change of state starts again with ``initial_interval``. Each interval
+    is then changed randomly by up to ``jitter``.
 
     Raises:
         ConfigurationError: a value is out of range.
@@ -144,19 +145,19 @@ class Polling:
     multiplier: float = attrs.field(default=1.2, validator=_validate_multiplier)
     """At least 1."""
     max_interval: float = attrs.field(default=20.0, validator=_validate_interval)
-    """Above 0. It also caps ``initial_interval``."""
+    """Above 0. Also the limit of ``initial_interval``."""
     jitter: float = attrs.field(default=0.2, validator=_validate_jitter)
     """Fraction by which an interval is randomly shorter or longer, from 0 to 1."""
     max_outage: float | None = attrs.field(default=300.0, validator=_validate_max_outage)
-    """Seconds after which consecutive failed polls end the wait, or ``None`` for no limit. The
-    wait continues until at least three polls in a row have failed."""
+    """Seconds after which consecutive failed polls end the wait, or ``None`` for no limit. At least
+    three polls in a row must have failed."""
 
 
 @attrs.frozen(kw_only=True)
 class Retry:
     """Retries of a call that failed with a retryable error. Waits poll again instead.
 
-    The interval doubles after each attempt. Jitter shortens each by up to half.
+    The interval doubles after each attempt. Jitter shortens each interval by up to half.
 
     Raises:
         ConfigurationError: a value is out of range.
