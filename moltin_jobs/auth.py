@@ -26,8 +26,11 @@ from .settings import Secret, check_text, is_token, validator
 
 _log = logging.getLogger("moltin_jobs.http")
 _REFRESH_EARLY_SECONDS = 60.0
+"""Seconds before the expiry of a token from which it is refreshed."""
 _REFRESH_EARLY_FRACTION = 0.2
+"""The same as a fraction of the token's lifetime. The shorter of the two is used."""
 _RETRY_EARLY_REFRESH_SECONDS = 5.0
+"""Seconds between a failed refresh and the next one, while the old token is still valid."""
 
 
 def _to_secret(value: str) -> Secret:
@@ -87,6 +90,7 @@ class TokenProvider:
     """Hold the token of one session, and refresh it.
 
     Only the request at the head of the queue calls `get`, so at most one refresh runs.
+    ``queued_at`` is the moment of the loop's clock since which the calling attempt has waited.
     """
 
     def __init__(self, auth: Auth, request_token: FetchToken, *, timeout: float) -> None:
@@ -95,7 +99,9 @@ class TokenProvider:
         """Moment of the loop's clock from which ``token`` should be refreshed."""
         self._expires_at = self._refreshed_at = self._failed_at = -math.inf
         self._fetch_token: Callable[[], Awaitable[tuple[Secret, float]]]
-        self._make_failure: Callable[[], BaseException] | None = None
+        self._make_refresh_error: Callable[[], BaseException] | None = None
+        """Returns the exception of the last failed refresh, for one caller. ``None`` if there is
+        none."""
         self.is_refreshable = not isinstance(auth, (str, Secret))
         """Whether a rejected token can be replaced."""
         if isinstance(auth, (str, Secret)):
@@ -114,25 +120,25 @@ class TokenProvider:
     def reject(self, token: Secret, queued_at: float) -> None:
         """Drop a token that the service has rejected, so that no queued request is sent with it.
 
-        A token that was refreshed after ``queued_at`` is kept. Otherwise, if the service rejects
-        new tokens too, each queued request would cause another refresh.
+        A token that was refreshed after ``queued_at`` is kept. If it were dropped and the service
+        rejected new tokens too, each queued request would cause another refresh.
         """
         if self.token is token and self._refreshed_at < queued_at:
             self.token = None
             self.fresh_until = self._expires_at = -math.inf
 
     async def get(self, queued_at: float, rejected: Secret | None) -> Secret:
-        """Return a token that differs from ``rejected``, refreshed if it has to be.
+        """Return a token that differs from ``rejected``, refreshed if necessary.
 
         A refresh that failed after ``queued_at`` fails this call too. Otherwise each queued
-        request would repeat it.
+        request would repeat the refresh.
         """
         loop = asyncio.get_running_loop()
         token = self.token if self.token is not rejected else None
         if token is not None and loop.time() < self.fresh_until:
             return token
-        if self._make_failure is not None and self._failed_at >= queued_at:
-            raise self._make_failure()
+        if self._make_refresh_error is not None and self._failed_at >= queued_at:
+            raise self._make_refresh_error()
         try:
             return await self._refresh()
         except SessionClosedError:
@@ -141,9 +147,9 @@ class TokenProvider:
             now = loop.time()
             if token is None or now >= self._expires_at:
                 self._failed_at = now
-                # A copy, since this caller may add a note to its own.
+                # Store a copy, since this caller may add a note to the exception it gets.
                 shared = copy.copy(error) if isinstance(error, MoltinJobsError) else error
-                self._make_failure = functools.partial(
+                self._make_refresh_error = functools.partial(
                     error_for_one_caller, shared, error.__traceback__
                 )
                 raise
@@ -158,7 +164,7 @@ class TokenProvider:
 
     def forget_failure(self) -> None:
         """Drop the exception of a failed refresh, which keeps the frames of its callers alive."""
-        self._make_failure = None
+        self._make_refresh_error = None
 
     async def _refresh(self) -> Secret:
         token, lifetime = await self._fetch_token()

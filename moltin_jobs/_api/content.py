@@ -16,7 +16,7 @@ def load_json(response: Response, request: Request) -> Any:
     """Return the JSON document of a response.
 
     Raises:
-        ValueError: the body is too large, or no JSON. The message is the reason.
+        ValueError: the body is too large or is not JSON. The message is the reason.
     """
     if len(response.body) > request.max_body:
         raise ValueError(f"the body is larger than {request.max_body} bytes")
@@ -25,7 +25,8 @@ def load_json(response: Response, request: Request) -> Any:
         is_large = len(response.body) > LARGE_BODY
         document = (_gil_releasing_decoder if is_large else _decoder).decode(text)
         secret = response.secret
-        # JSON may escape a slash as "\/", so the text may not contain the secret literally.
+        # JSON may escape a slash as "\/", so a secret may be in the document without being
+        # literally in the text.
         if secret is not None and (secret.value in text or "\\" in text):
             document = mask_document(document, secret, request.job_id)
     except UnicodeDecodeError:

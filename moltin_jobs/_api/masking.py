@@ -17,7 +17,7 @@ def mask(text: str, secret: Secret | None) -> str:
     """Replace the secret in ``text``."""
     if secret is None or secret.value not in text:
         return text
-    return re.sub(_delimit(re.escape(secret.value), secret), _MASK, text)
+    return re.sub(_match_word_if_short(re.escape(secret.value), secret), _MASK, text)
 
 
 def mask_body(response: Response) -> bytes:
@@ -28,15 +28,15 @@ def mask_body(response: Response) -> bytes:
     # JSON may write any character as an escape.
     pattern = "".join(rf"(?:\\?{re.escape(c)}|\\u00{ord(c):02x})" for c in secret.value)
     text = response.body.decode("latin-1")
-    masked = re.sub(_delimit(pattern, secret), _MASK, text, flags=re.IGNORECASE)
+    masked = re.sub(_match_word_if_short(pattern, secret), _MASK, text, flags=re.IGNORECASE)
     return masked.encode("latin-1")
 
 
 def mask_document(value: Any, secret: Secret, job_id: str | None) -> Any:
     """Replace the secret in all strings of a JSON document.
 
-    The requested id is not masked: it would not match the request. A short secret is not masked in
-    a string without spaces, which may be a key, a status or an address.
+    The requested id is not masked, since a masked id would not match the request. A short secret is
+    not masked in a string without spaces, which may be a key, a status or an address.
     """
     if isinstance(value, str):
         is_one_word = len(secret.value) < _MIN_SECRET_LENGTH and " " not in value
@@ -51,6 +51,7 @@ def mask_document(value: Any, secret: Secret, job_id: str | None) -> Any:
     return value
 
 
-def _delimit(pattern: str, secret: Secret) -> str:
+def _match_word_if_short(pattern: str, secret: Secret) -> str:
+    """Return the pattern of a secret. For a short secret, it matches only a separate word."""
     is_long = len(secret.value) >= _MIN_SECRET_LENGTH
     return pattern if is_long else rf"(?<![\w-]){pattern}(?![\w-])"

@@ -7,9 +7,12 @@ import logging
 from ..errors import single_line
 from ..models import Job
 
-_MAX_WARNINGS = 100
-"""Limit for statuses, and half of the limit for problems of lists: one list describes a hundred and
-counts the others. A broken service must not fill the memory or the log."""
+_MAX_STATUSES = 100
+"""Largest number of statuses that a session logs. A broken service must not fill the memory or the
+log."""
+_MAX_LIST_PROBLEMS = 200
+"""The same for problems of lists. One list alone may have 101, since a hundred items are described
+and the others counted."""
 
 _log = logging.getLogger("moltin_jobs.polling")
 
@@ -24,7 +27,7 @@ class ContentLog:
     def log_unknown_status(self, job: Job) -> None:
         """Log the undocumented status of ``job``."""
         spelling = single_line(job.status)
-        if _remember(spelling, self._spellings):
+        if _remember(spelling, self._spellings, _MAX_STATUSES):
             _log.warning(
                 "job %s: status %r is not documented, and is treated as not terminal",
                 single_line(job.id),
@@ -34,11 +37,11 @@ class ContentLog:
 
     def log_problem(self, problem: str) -> None:
         """Log a problem of a list."""
-        if _remember(problem, self._problems, 2 * _MAX_WARNINGS):
+        if _remember(problem, self._problems, _MAX_LIST_PROBLEMS):
             _log.warning("the list of jobs: %s", problem)
 
 
-def _remember(text: str, logged: set[str], limit: int = _MAX_WARNINGS) -> bool:
+def _remember(text: str, logged: set[str], limit: int) -> bool:
     """Remember ``text``, and return whether it is new and within the limit."""
     if text in logged or len(logged) >= limit:
         return False

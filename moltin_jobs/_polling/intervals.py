@@ -1,7 +1,7 @@
 """Intervals of polls and retries, with the jitter of backoff.
 
-The decorators of backoff are not used: they return the last value when they run out, measure on the
-wall clock, and never interrupt a call that hangs.
+The decorators of backoff are not used: after the last attempt they return its value, they measure
+on the wall clock, and they never interrupt a call that hangs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def polling_interval(polling: Polling, number: int) -> float:
 
 
 def retry_interval(retry: Retry, number: int) -> float:
-    """Return the interval after a failed attempt, between half of its length and all of it.
+    """Return the interval after a failed attempt, with jitter, which shortens it by up to half.
 
     ``number`` counts the attempts, from 0.
     """

@@ -20,8 +20,8 @@ RECENT_SECONDS = 10.0
 """Seconds for which the service may respond 404 for what it has just created."""
 
 _MAX_REMEMBERED = 100_000
-"""Most jobs to remember. They are remembered for longer than they are recent: a forgotten job that
-is added again would count as recent."""
+"""Largest number of jobs remembered. A job is kept although it is no longer recent. If it were
+forgotten and added again, it would count as recent again."""
 
 _log = logging.getLogger("moltin_jobs.polling")
 
@@ -29,7 +29,7 @@ _log = logging.getLogger("moltin_jobs.polling")
 class RecentJobs:
     """Jobs that were created, or that have succeeded, in the last ten seconds.
 
-    The service is eventually consistent: it may not know such a job, or its file, yet.
+    The service is eventually consistent: it may still respond 404 for such a job, or for its file.
     """
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class Retrier:
     def _may_retry(self, error: MoltinJobsError, attempt: int) -> bool:
         if isinstance(error, RateLimitError) and (error.retry_after or 0.0) > MAX_RETRY_AFTER:
             return False
-        # A 404 is only retryable for a few seconds, so the number of attempts does not limit it.
+        # A 404 is retryable for a few seconds only, so its retries need no other limit.
         is_last = attempt >= self._retry.max_attempts and not isinstance(error, JobNotFoundError)
         return error.retryable and not is_last
 

@@ -8,7 +8,8 @@ import math
 from typing import Protocol
 
 _MIN_STALE_ENTRIES = 64
-"""Stale entries that are always tolerated, so that a small heap is not compacted all the time."""
+"""Entries of cleared or replaced alarms that are always tolerated. Without this minimum, a small
+heap would be compacted all the time."""
 
 
 class AlarmTarget(Protocol):
@@ -32,7 +33,7 @@ class Alarms:
         self._timer_at = math.inf
 
     def set(self, target: AlarmTarget, when: float) -> None:
-        """Set the alarm of ``target``, and replace the one that it has."""
+        """Set the alarm of ``target``, which replaces its previous alarm."""
         if target.alarm_number:
             self.clear(target)
         self._active += 1
@@ -67,10 +68,11 @@ class Alarms:
 
     def _fire(self) -> None:
         loop = asyncio.get_running_loop()
-        # The loop may call a timer early by up to the clock's resolution. Treat the alarm that it
-        # was set for as due.
+        # The loop may call a timer early by up to the clock's resolution. Treat the alarm for which
+        # the timer was set as due.
         now = max(loop.time(), self._timer_at)
-        self._timer, self._timer_at = None, -math.inf  # until the end, `set` starts no timer
+        # -inf keeps `set` from starting a timer before the `finally` below does.
+        self._timer, self._timer_at = None, -math.inf
         heap = self._heap
         try:
             while heap and (heap[0][0] <= now or heap[0][2].alarm_number != heap[0][1]):

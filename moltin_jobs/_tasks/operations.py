@@ -164,8 +164,9 @@ class Operation:
             and task.uncancel() <= self._cancelling
             and kind is asyncio.CancelledError
         ):
-            # The traceback of the reason will refer to this frame. Delete the locals that lead back
-            # to the reason (the task stores it as its result): together they would be a cycle.
+            # The traceback of the reason will refer to this frame. A local that leads back to the
+            # reason would make a cycle: `task`, which will store the reason as its exception, and
+            # `details`, whose frames may refer to the task or the reason.
             del details, task
             try:
                 raise_unchained(reason)
@@ -195,7 +196,7 @@ class Operation:
         self._end(self.timeout_error())
 
     def close(self) -> None:
-        """End the block with `closed_error`. If it is ending already, end the outer one."""
+        """End the block with `closed_error`. If the block is ending already, end the outer one."""
         if self._reason is not None and self._outer is not None:
             self._outer.close()
         else:
@@ -219,6 +220,6 @@ class Deadline(Operation):
 
 
 def retrieve_exception(task: asyncio.Task[Any]) -> None:
-    """Keep asyncio from reporting an exception that no caller waits for any more."""
+    """Keep asyncio from reporting the exception of a task that has no waiter any more."""
     if not task.cancelled():
         task.exception()
