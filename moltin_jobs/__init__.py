@@ -2,6 +2,7 @@
 
 __version__ = "0.1.0"
 
+from . import kinds
 from ._http.downloads import ProgressCallback
 from ._polling.watch import JobWatch
 from .auth import Auth, ClientCredentials
@@ -23,7 +24,8 @@ from .errors import (
     SessionClosedError,
     TransportError,
 )
-from .models import Job, JobState, SessionStats
+from .kinds import JobKind
+from .models import Job, JobProblem, JobState, SessionStats
 from .session import JobId, JobsSession, SessionOptions, wait_for_job
 from .settings import PausableRateLimiter, Polling, RateLimiter, Retry
 
@@ -39,7 +41,9 @@ __all__ = [
     "JobCancelledError",
     "JobFailedError",
     "JobId",
+    "JobKind",
     "JobNotFoundError",
+    "JobProblem",
     "JobState",
     "JobTimeoutError",
     "JobWatch",
@@ -58,5 +62,6 @@ __all__ = [
     "SessionOptions",
     "SessionStats",
     "TransportError",
+    "kinds",
     "wait_for_job",
 ]

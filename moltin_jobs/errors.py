@@ -4,7 +4,7 @@ MoltinJobsError                         .retryable .job_id
 ├── ConfigurationError(ValueError)
 ├── InvalidJobIdError(ValueError)
 ├── SessionClosedError(RuntimeError)
-├── JobFailedError                      .job .error
+├── JobFailedError                      .job .error .problems
 │   ├── JobCancelledError
 │   └── NoResultsError
 ├── JobTimeoutError(TimeoutError)       .timeout .job .polls .last_error
@@ -27,7 +27,7 @@ import copyreg
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from .models import Job, JobState
+from .models import Job, JobProblem, JobState, job_label
 
 _MAX_TEXT_LENGTH = 500
 """Characters of a foreign text that a message quotes."""
@@ -120,13 +120,21 @@ class JobFailedError(MoltinJobsError):
     _outcome = "failed"
     _advice = "Create a new job to try again."
 
-    def __init__(self, job: Job) -> None:
-        reason = single_line(job.error or "").rstrip(".") or "the service gave no reason"
-        super().__init__(f"job {job.id} {self._outcome}: {reason}. {self._advice}")
+    def __init__(
+        self, job: Job, problems: Sequence[JobProblem] = (), *, advice: str | None = None
+    ) -> None:
+        text = str(problems[0]) if problems else job.error or ""
+        reason = single_line(text).rstrip(".") or "the service gave no reason"
+        if len(problems) > 1:
+            reason += f" (the first of {len(problems)} problems)"
+        subject = f"{job_label(job.kind)} {job.id}"
+        super().__init__(f"{subject} {self._outcome}: {reason}. {advice or self._advice}")
         self.job_id = job.id
         self.job = job
-        self.error = job.error
-        """Reason given by the service, or ``None``."""
+        self.problems = tuple(problems)
+        """Problems that the service reports: the first hundred at most."""
+        self.error = problems[0].message if problems else job.error
+        """Reason given by the service, or ``None``. The message of the first problem, if any."""
 
 
 class JobCancelledError(JobFailedError):
@@ -141,15 +149,21 @@ class NoResultsError(JobFailedError):
     _advice = "Create a new job with another filter."
 
 
-def failure_of(job: Job) -> JobFailedError | None:
-    """Return the exception for a job that failed or was cancelled, else ``None``."""
+def failure_of(
+    job: Job, problems: Sequence[JobProblem] = (), *, advice: str | None = None
+) -> JobFailedError | None:
+    """Return the exception for a job that failed or was cancelled, else ``None``.
+
+    ``advice`` is the last sentence of the message, if it is not that of the class.
+    """
     if job.state is JobState.CANCELLED:
-        return JobCancelledError(job)
+        return JobCancelledError(job, advice=advice)
     if job.state is not JobState.FAILED:
         return None
-    is_order_export = job.job_type in (None, "order_export")
-    is_empty = is_order_export and (job.error or "").lower().startswith(_NO_RESULTS)
-    return NoResultsError(job) if is_empty else JobFailedError(job)
+    is_order_export = job.kind == "order" and job.job_type in (None, "order_export")
+    if is_order_export and (job.error or "").lower().startswith(_NO_RESULTS):
+        return NoResultsError(job, problems)
+    return JobFailedError(job, problems, advice=advice)
 
 
 class JobTimeoutError(MoltinJobsError, TimeoutError):
@@ -162,13 +176,16 @@ class JobTimeoutError(MoltinJobsError, TimeoutError):
         job_id: str | None,
         *,
         timeout: float,
+        kind: str = "order",
         job: Job | None = None,
         polls: int = 0,
         last_error: MoltinJobsError | None = None,
         outcome: str = "did not end",
         advice: str | None = None,
+        subject: str = "the job of this export",
     ) -> None:
-        subject = "the job of this export" if job_id is None else f"job {job_id}"
+        if job_id is not None:
+            subject = f"{job_label(kind)} {job_id}"
         details = [] if job is None else [f"last status {single_line(job.status)!r}"]
         if polls:
             details += [f"{polls} poll{'s' if polls > 1 else ''}"]

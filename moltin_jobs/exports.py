@@ -1,108 +1,97 @@
-"""Exports: create a job, wait for it, and download its file, under one deadline."""
+"""Calls of several steps under one deadline: create a job, wait for it, and save its file."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import inspect
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ._api import endpoints
-from ._api.failures import MAY_EXIST, no_file_error
-from ._api.parsing import parse_created_job, parse_file_url, parse_job
+from ._api.endpoints import Request
 from ._http.downloads import EXPIRED_STATUSES, Destination, Transfer
 from ._http.partial_file import check_destination
 from ._http.transport import Transport
 from ._polling.retry import Retrier
-from ._polling.sources import IdSource
 from ._polling.watch import JobWatch
 from ._tasks.operations import Deadline
 from ._tasks.semaphore import Semaphore
-from .errors import APIError, JobNotFoundError, JobTimeoutError, MoltinJobsError
-from .models import Job, JobState
+from .errors import APIError, JobTimeoutError, MoltinJobsError
+from .job_requests import JobRequests
+from .models import Job
 from .settings import Polling
 
+OnCreated = Callable[[Job], object | Awaitable[object]]
+"""Called with a job that was just created. May be a coroutine function."""
 _DOWNLOAD_AGAIN = "Download it again, or use a longer timeout."
 _FILE_REMAINS = "Its file remains available: call download()."
 
 
 class Exports:
-    """Exports of one session. All timeouts are in seconds, ``math.inf`` for none."""
+    """Exports and publications of one session. Timeouts are in seconds, ``math.inf`` for none."""
 
-    def __init__(
-        self, transport: Transport, retrier: Retrier, source: IdSource, polling: Polling
-    ) -> None:
+    def __init__(self, transport: Transport, retrier: Retrier, polling: Polling) -> None:
         self._transport = transport
         # Downloads may occupy half of the connections.
         self._download_permits = Semaphore(max(transport.connection_limit // 2, 1))
         self._retrier = retrier
-        self._source = source
         self._polling = polling
 
-    async def create(self, job_type: str, order_filter: str | None) -> Job:
-        """Create a job, in one attempt."""
-        request = endpoints.create_job(job_type, order_filter)
-        response = await self._transport.send(request)
-        job = parse_created_job(response, request)
-        self._source.created.add(job.id, response.received_at)
-        if job.state is JobState.SUCCEEDED:
-            self._source.succeeded.add(job.id, response.received_at)
-        return job
-
-    async def request_file_url(self, job_id: str, *, has_connection: bool = False) -> str:
-        """Return the address of the file of a job, in one attempt."""
-        request = endpoints.get_file(job_id)
-        response = await self._transport.send(request, has_connection=has_connection)
-        try:
-            return parse_file_url(response, request)
-        except JobNotFoundError as error:
-            if error.from_gateway:
-                raise
-        # An unknown job gives the same response as a job without a file: find out which.
-        lookup = endpoints.get_job(job_id)
-        found = await self._transport.send(lookup, has_connection=has_connection)
-        try:
-            job = parse_job(found, lookup)
-        except JobNotFoundError as error:
-            error.retryable = self._source.is_recent(job_id, response.received_at)
-            raise
-        if job.state is JobState.SUCCEEDED:
-            self._source.succeeded.add(job_id, response.received_at)
-        no_file = no_file_error(response, request, job)
-        no_file.retryable = self._source.succeeded.contains(job_id, response.received_at)
-        raise no_file
-
-    async def download(self, job_id: str, destination: Destination, timeout: float) -> Path:
-        """Save the file of a job, and return its path."""
-        started_at = self._transport.operations.get_loop().time()
-        with self._deadline(
-            started_at, timeout, "was not downloaded", _DOWNLOAD_AGAIN, job_id=job_id
-        ):
+    async def download(
+        self,
+        requests: JobRequests,
+        job_id: str,
+        file_index: int | None,
+        destination: Destination,
+        timeout: float,
+    ) -> Path:
+        """Save a file of a job, and return its path."""
+        kind, started_at = requests.kind.name, self._transport.operations.get_loop().time()
+        known = {"job_id": job_id, "kind": kind}
+        with self._deadline(started_at, timeout, "was not downloaded", _DOWNLOAD_AGAIN, **known):
             await check_destination(destination.path)
-            await self._retrier.run(self._save, job_id, destination)
+            await self._retrier.run(self._save, requests, job_id, file_index, destination)
         return destination.path
 
-    async def export_orders(
-        self, order_filter: str | None, destination: Destination | None, timeout: float
+    async def create_and_wait(
+        self,
+        requests: JobRequests,
+        creation: Request,
+        timeout: float,
+        *,
+        subject: str,
+        destination: Destination | None = None,
+        on_created: OnCreated | None = None,
     ) -> Job:
-        """Create an export, wait for it, and save its file if there is a destination."""
+        """Create a job, wait for it, and save its file if there is a destination.
+
+        ``subject`` is what a timeout before the end of the creation is about.
+        """
         started_at = self._transport.operations.get_loop().time()
-        with self._deadline(started_at, timeout, "was not confirmed", MAY_EXIST, job_id=None):
+        advice = creation.uncertain_advice or ""
+        with self._deadline(
+            started_at, timeout, "was not confirmed", advice, job_id=None, subject=subject
+        ):
             if destination is not None:
                 await check_destination(destination.path)
-            job = await self._retrier.run(self.create, "order_export", order_filter)
-        with _add_note(f"The job of this export is {job.id}.", destination):
+            job = await self._retrier.run(requests.create, creation)
+        kind, note = requests.kind, f"{subject.capitalize()} is {job.id}."
+        known = {"job_id": job.id, "kind": kind.name, "job": job}
+        if on_created is not None:
+            with self._deadline(started_at, timeout, "did not end", "Wait for it.", **known):
+                await _call(on_created, job, note)
+        with _add_note(note, destination):
             job = await JobWatch(
-                job.id, self._source, self._polling, timeout, started_at=started_at, job=job
+                job.id, requests.source, self._polling, timeout, started_at=started_at, job=job
             ).wait()
         if destination is not None:
+            known["job"] = job
             with (
                 _add_note(f"Job {job.id} has succeeded. {_FILE_REMAINS}", destination),
-                self._deadline(
-                    started_at, timeout, "was not saved", _FILE_REMAINS, job_id=job.id, job=job
-                ),
+                self._deadline(started_at, timeout, "was not saved", _FILE_REMAINS, **known),
             ):
-                await self._retrier.run(self._save, job.id, destination)
+                await self._retrier.run(self._save, requests, job.id, None, destination)
         return job
 
     def _deadline(
@@ -117,13 +106,19 @@ class Exports:
             ),
         )
 
-    async def _save(self, job_id: str, destination: Destination) -> None:
+    async def _save(
+        self,
+        requests: JobRequests,
+        job_id: str,
+        file_index: int | None,
+        destination: Destination,
+    ) -> None:
         # The permit first: an address that is requested earlier may expire in the queue.
         async with self._download_permits, self._transport.connections:
             is_second_address = False
             while True:
-                address = await self.request_file_url(job_id, has_connection=True)
-                request = endpoints.get_file(job_id)
+                address = await requests.fetch_file_url(job_id, file_index, has_connection=True)
+                request = endpoints.get_file(job_id, requests.kind)
                 transfer = Transfer(
                     self._transport.operations, request=request, transport=self._transport
                 )
@@ -133,6 +128,17 @@ class Exports:
                     if is_second_address or error.status not in EXPIRED_STATUSES:
                         raise
                 is_second_address = True
+
+
+async def _call(on_created: OnCreated, job: Job, note: str) -> None:
+    """Call a function of the user, and add a note to its exception."""
+    try:
+        result = on_created(job)
+        if inspect.isawaitable(result):
+            await result
+    except BaseException as error:
+        error.add_note(note)
+        raise
 
 
 @contextlib.contextmanager

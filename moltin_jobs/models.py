@@ -4,9 +4,25 @@ from __future__ import annotations
 
 import datetime
 import enum
-from typing import Any
+import re
+import types
+from collections.abc import Mapping
+from typing import Any, TypeGuard
 
 import attrs
+
+_JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_NO_DETAILS: Mapping[str, Any] = types.MappingProxyType({})
+
+
+def is_job_id(text: object) -> TypeGuard[str]:
+    """Return whether ``text`` can be a part of a path: 1 to 128 ASCII letters, digits, - or _."""
+    return isinstance(text, str) and _JOB_ID.fullmatch(text) is not None
+
+
+def job_label(kind: str) -> str:
+    """Return what messages call a job of the kind with this name: ``job`` for an order job."""
+    return "job" if kind == "order" else f"{kind.partition(':')[0]} job"
 
 
 class JobState(enum.StrEnum):
@@ -51,7 +67,10 @@ class Job:
 
     id: str
     """Opaque. Most ids are UUIDs, but the service documents one that is not."""
+    kind: str = "order"
+    """Name of the kind of job, see `moltin_jobs.kinds`."""
     type: str | None = None
+    """Type of the service's document, for example ``job`` or ``pim-job``."""
     job_type: str | None = None
     """Task of the job, for example ``order_export``."""
     status: str
@@ -62,10 +81,17 @@ class Job:
     """In UTC, with microseconds (the service sends nanoseconds)."""
     updated_at: datetime.datetime | None = None
     """In UTC. ``None`` for a job that was never updated (the service sends the year 1)."""
+    started_at: datetime.datetime | None = None
+    """In UTC. ``None`` for kinds whose service does not report it, such as order jobs."""
+    ended_at: datetime.datetime | None = None
+    """In UTC. ``None`` for kinds whose service does not report it, such as order jobs."""
     self_url: str | None = None
     """Address of the job in the API."""
-    file_url: str | None = attrs.field(default=None, repr=False)
-    """Address of the finished file. It may contain a signature, so ``repr`` leaves it out."""
+    file_urls: tuple[str, ...] = attrs.field(default=(), repr=False)
+    """Addresses of the finished files. ``repr`` leaves them out, since they may be signed."""
+    details: Mapping[str, Any] = attrs.field(default=_NO_DETAILS, eq=False)
+    """What else the service reports of jobs of this kind, as sent. Read-only. The documentation of
+    the kinds lists the keys. A value that is missing is ``None``."""
 
     @property
     def state(self) -> JobState:
@@ -77,13 +103,49 @@ class Job:
         """Whether the job has succeeded, failed or been cancelled."""
         return self.state in _TERMINAL_STATES
 
+    @property
+    def file_url(self) -> str | None:
+        """Address of the finished file. ``None`` if there is none, or more than one."""
+        return self.file_urls[0] if len(self.file_urls) == 1 else None
+
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields and ``state``, ready for JSON. Timestamps are in ISO 8601."""
-        return attrs.asdict(self, value_serializer=_to_json) | {"state": self.state.value}
+        """Return all fields, ``state`` and ``file_url``, ready for JSON.
+
+        Timestamps are in ISO 8601.
+        """
+        fields = attrs.asdict(self, recurse=False, value_serializer=_to_json)
+        return fields | {"state": self.state.value, "file_url": self.file_url}
+
+    # A mappingproxy cannot be pickled or copied.
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"details": dict(self.details)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, details=types.MappingProxyType(state["details"]))
 
 
-def _to_json(_: type, __: attrs.Attribute[Any], value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime.datetime) else value
+def _to_json(_: object, __: attrs.Attribute[Any], value: Any) -> Any:
+    if isinstance(value, datetime.datetime):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+@attrs.frozen
+class JobProblem:
+    """A problem of a failed job, for example a row of an import that cannot be read."""
+
+    message: str
+    field: str | None = None
+    """Field of the row, if the service names it."""
+    line: int | None = None
+    """Line of the imported file, from 1, if the service names it."""
+
+    def __str__(self) -> str:
+        line = None if self.line is None else f"line {self.line}"
+        place = ", ".join(filter(None, (line, self.field)))
+        return f"{place}: {self.message}" if place else self.message
 
 
 @attrs.frozen(kw_only=True)

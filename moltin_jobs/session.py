@@ -1,4 +1,4 @@
-"""The session: its public methods, and its lookups."""
+"""The session: its public methods."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, Self, TypedDict, Unpack, overload
 
+from . import kinds
 from ._api import endpoints
-from ._api.content import LARGE_BODY
-from ._api.parsing import parse_job, parse_job_list
 from ._http import ClientSession
 from ._http.addresses import parse_base_url
 from ._http.downloads import Destination, ProgressCallback
 from ._http.transport import Transport
 from ._polling.content_log import ContentLog
 from ._polling.retry import Retrier
-from ._polling.sources import IdSource, ListSnapshot, ListSource, Snapshot
 from ._polling.watch import JobWatch
 from ._tasks.operations import Operation, Operations
 from ._tasks.outcomes import gather_outcomes
-from ._tasks.threads import run_in_thread
 from .auth import Auth, auth_from_env
-from .errors import InvalidJobIdError, JobNotFoundError, MoltinJobsError, describe
-from .exports import Exports
-from .models import Job, JobState, SessionStats
+from .errors import ConfigurationError, InvalidJobIdError, MoltinJobsError, describe
+from .exports import Exports, OnCreated
+from .job_requests import JobRequests, check_file_index
+from .kinds import ORDERS, JobKind, catalog_releases
+from .models import Job, JobProblem, SessionStats, is_job_id
 from .settings import (
     Polling,
     RateLimiter,
     Retry,
     check_count,
+    check_index,
     check_instance,
     check_seconds,
     check_text,
-    is_job_id,
     require,
 )
 
 JobId = str | uuid.UUID
 """Id of a job: a UUID, or 1 to 128 ASCII letters, digits, ``-`` or ``_``."""
 PollBy = Literal["id", "list"]
-_NOTED_STATES = (JobState.SUCCEEDED, JobState.UNKNOWN)
+Kind = JobKind | str | None
+"""A kind of job, its name, or ``None`` for that of the `Job`, and order jobs for an id."""
 
 
 class SessionOptions(TypedDict, total=False):
@@ -117,11 +117,9 @@ class JobsSession:
         )
         self._content_log = ContentLog()
         self._retrier = Retrier(operations, check_instance("retry", retry, Retry))
-        if poll_by == "id":
-            self._source = IdSource(operations, self._fetch_job)
-        else:
-            self._source = ListSource(operations, self._fetch_job, self._fetch_list)
-        self._exports = Exports(self._transport, self._retrier, self._source, polling)
+        self._poll_by = poll_by
+        self._requests: dict[str, JobRequests] = {}  # by the name of the kind
+        self._exports = Exports(self._transport, self._retrier, polling)
 
     @classmethod
     def from_env(cls, **options: Unpack[SessionOptions]) -> Self:
@@ -146,7 +144,7 @@ class JobsSession:
         if not hasattr(self, "_exports"):  # a debugger shows the locals of __init__
             return "<JobsSession incomplete>"
         state = "closed" if self._operations.closed else "open"
-        waits = sum(self._source.waits.values())
+        waits = self.stats().waits
         return f"<JobsSession {self._transport.base_url} {state} waits={waits}>"
 
     async def __aenter__(self) -> Self:
@@ -173,83 +171,103 @@ class JobsSession:
     def stats(self) -> SessionStats:
         """Return a snapshot of the session's activity."""
         transport, operations = self._transport, self._operations
+        sources = [requests.source for requests in self._requests.values()]
         return SessionStats(
-            waits=sum(self._source.waits.values()),
+            waits=sum(sum(source.waits.values()) for source in sources),
             requests_in_flight=transport.in_flight,
             requests_queued=transport.queued,
             slots_held=transport.throttle.held,
             tasks=sum(not task.done() for task in operations.tasks),
             connections=transport.connections.taken,
             requests=transport.requests,
-            polls=self._source.polls,
-            failed_polls=self._source.failed_polls,
+            polls=sum(source.polls for source in sources),
+            failed_polls=sum(source.failed_polls for source in sources),
             cooldowns=transport.throttle.cooldown.count,
         )
 
-    async def get_job(self, job: Job | JobId) -> Job:
+    async def get_job(self, job: Job | JobId, *, kind: Kind = None) -> Job:
         """Look up a job. A failure that is retryable is retried within `Retry`.
 
         A job that has failed is returned like any other.
+
+        Args:
+            job: the job or its id.
+            kind: kind of the job, or its name, see `moltin_jobs.kinds`. Default: the kind of the
+                `Job`, or order jobs for an id.
 
         Raises:
             InvalidJobIdError: the id is invalid. Nothing was sent.
             JobNotFoundError: there is no such job, or it has expired.
             MoltinJobsError: the request failed. See the list of exceptions.
         """
-        job_id = _checked_id(job)
+        requests, job_id = self._resolve(job, kind)
         try:
             # Call directly: Retrier.run would make each lookup 1 % slower.
-            return (await self._fetch_job(job_id)).job
+            return (await requests.fetch_job(job_id)).job
         except MoltinJobsError as error:
             first_error = error
-        return (await self._retrier.run(self._fetch_job, job_id, error=first_error)).job
+        return (await self._retrier.run(requests.fetch_job, job_id, error=first_error)).job
 
     @overload
     async def get_jobs(
-        self, jobs: Iterable[Job | JobId], *, return_exceptions: Literal[False] = False
+        self,
+        jobs: Iterable[Job | JobId],
+        *,
+        kind: Kind = None,
+        return_exceptions: Literal[False] = False,
     ) -> list[Job]: ...
     @overload
     async def get_jobs(
-        self, jobs: Iterable[Job | JobId], *, return_exceptions: Literal[True]
+        self, jobs: Iterable[Job | JobId], *, kind: Kind = None, return_exceptions: Literal[True]
     ) -> list[Job | Exception]: ...
     async def get_jobs(
-        self, jobs: Iterable[Job | JobId], *, return_exceptions: bool = False
+        self, jobs: Iterable[Job | JobId], *, kind: Kind = None, return_exceptions: bool = False
     ) -> list[Job] | list[Job | Exception]:
         """Look up many jobs concurrently, and return them in the order of ``jobs``.
+
+        ``kind`` holds for each job. Without it, `Job` objects of several kinds can be mixed.
 
         The first exception is raised after the other lookups were cancelled and have ended. With
         ``return_exceptions``, the exceptions are returned in the list instead.
         """
-        items = _checked_items(jobs, return_exceptions)
+        items = self._checked_items(jobs, kind, return_exceptions)
         with Operation(self._operations):
-            lookups = map(self.get_job, items)
+            lookups = (self.get_job(one, kind=kind) for one in items)
             return await gather_outcomes(lookups, return_exceptions=return_exceptions)
 
     async def wait_for_job(
-        self, job: Job | JobId, *, timeout: float | None = None, polling: Polling | None = None
+        self,
+        job: Job | JobId,
+        *,
+        kind: Kind = None,
+        timeout: float | None = None,
+        polling: Polling | None = None,
     ) -> Job:
         """Wait until a job has ended, and return it if it has succeeded.
 
         Args:
             job: the job or its id.
+            kind: kind of the job, see `get_job`.
             timeout: seconds after which `JobTimeoutError` is raised, even if a request, a token
                 callable or a rate limiter hangs.
             polling: intervals to use instead of the session's.
 
         Raises:
-            JobFailedError: the job has failed.
+            JobFailedError: the job has failed. For a kind of job with a request for the problems,
+                their first page is requested once.
             JobCancelledError: the job was cancelled.
             JobTimeoutError: the timeout has passed.
             MoltinJobsError: a poll failed with an error that is not retryable, or polls failed for
                 ``Polling.max_outage`` seconds.
         """
-        return await self.watch_job(job, timeout=timeout, polling=polling).wait()
+        return await self.watch_job(job, kind=kind, timeout=timeout, polling=polling).wait()
 
     @overload
     async def wait_for_jobs(
         self,
         jobs: Iterable[Job | JobId],
         *,
+        kind: Kind = None,
         timeout: float | None = None,
         polling: Polling | None = None,
         return_exceptions: Literal[False] = False,
@@ -259,6 +277,7 @@ class JobsSession:
         self,
         jobs: Iterable[Job | JobId],
         *,
+        kind: Kind = None,
         timeout: float | None = None,
         polling: Polling | None = None,
         return_exceptions: Literal[True],
@@ -267,25 +286,29 @@ class JobsSession:
         self,
         jobs: Iterable[Job | JobId],
         *,
+        kind: Kind = None,
         timeout: float | None = None,
         polling: Polling | None = None,
         return_exceptions: bool = False,
     ) -> list[Job] | list[Job | Exception]:
         """Wait for many jobs concurrently, and return them in the order of ``jobs``.
 
-        ``timeout`` holds for each wait. See `get_jobs` for ``return_exceptions``.
+        ``timeout`` holds for each wait. See `get_jobs` for ``kind`` and ``return_exceptions``.
         """
-        items = _checked_items(jobs, return_exceptions)
+        items = self._checked_items(jobs, kind, return_exceptions)
         _checked_timeout(timeout)
         self._checked_polling(polling)
         with Operation(self._operations):
-            waits = (self.wait_for_job(one, timeout=timeout, polling=polling) for one in items)
+            waits = (
+                self.wait_for_job(one, kind=kind, timeout=timeout, polling=polling) for one in items
+            )
             return await gather_outcomes(waits, return_exceptions=return_exceptions)
 
     def watch_job(
         self,
         job: Job | JobId,
         *,
+        kind: Kind = None,
         timeout: float | None = None,
         polling: Polling | None = None,
         heartbeat: float | None = None,
@@ -297,13 +320,15 @@ class JobsSession:
 
         Args:
             job: the job or its id.
+            kind: kind of the job, see `get_job`.
             timeout: seconds from now after which `JobTimeoutError` is raised.
             polling: intervals to use instead of the session's.
             heartbeat: seconds after which the last seen job is yielded again.
         """
+        requests, job_id = self._resolve(job, kind)
         return JobWatch(
-            _checked_id(job),
-            self._source,
+            job_id,
+            requests.source,
             self._checked_polling(polling),
             _checked_timeout(timeout),
             _checked_timeout(heartbeat, "heartbeat"),
@@ -315,7 +340,7 @@ class JobsSession:
         *,
         filter: str | None = None,  # noqa: A002 (the service's name)
     ) -> Job:
-        """Create a job.
+        """Create an order job.
 
         The request is repeated within `Retry` only if the job certainly was not created: there was
         no connection, or the response was a 401 or 429. Otherwise the exception states that the
@@ -328,38 +353,118 @@ class JobsSession:
         """
         check_text("job_type", job_type)
         _check_filter(filter)
-        return await self._retrier.run(self._exports.create, job_type, filter)
+        creation = endpoints.create_job(job_type, filter)
+        return await self._retrier.run(self._requests_of(ORDERS).create, creation)
 
-    async def list_jobs(self) -> list[Job]:
-        """Return all jobs of the store.
+    async def list_jobs(self, *, kind: Kind = None) -> list[Job]:
+        """Return all jobs of one kind. Default: order jobs.
 
-        A job that cannot be read is logged as a WARNING. Jobs expire one week after their
-        creation. The service documents no paging. The response may be up to 16 MiB.
+        A job that cannot be read is logged as a WARNING. Order jobs expire one week after their
+        creation. Their list is one response of up to 16 MiB. Other lists have pages of a hundred
+        jobs, of which 101 are requested at most. The list of the releases of a catalog contains
+        published ones only.
         """
-        return (await self._retrier.run(self._fetch_list)).jobs
+        return await self._requests_of(kinds.kind_of(None, kind)).list_jobs(self._retrier)
 
-    async def get_file_url(self, job: Job | JobId) -> str:
-        """Return the address of the file of a job that has succeeded.
+    async def get_job_problems(self, job: Job | JobId, *, kind: Kind = None) -> list[JobProblem]:
+        """Return why a job has failed, for example the rows of an import that cannot be read.
 
-        Anybody who has the address can download the file.
+        At most 101 pages of a hundred problems are requested. For an order job the list contains
+        its ``error``, if there is one.
 
         Raises:
+            ConfigurationError: the service has no request for the problems of this kind of job.
+            JobNotFoundError: there is no such job.
+            MoltinJobsError: the request failed.
+        """
+        requests, job_id = self._resolve(job, kind)
+        if "error" in requests.kind.fields:
+            found = await self.get_job(job_id, kind=requests.kind)
+            return [] if found.error is None else [JobProblem(found.error)]
+        if not requests.kind.problem_message:
+            raise ConfigurationError(
+                f"kind: the service reports no problems of a {requests.kind.label}"
+            )
+        return await requests.list_problems(job_id, self._retrier)
+
+    async def cancel_job(self, job: Job | JobId, *, kind: Kind = None) -> Job:
+        """Cancel a job that is pending, and return it. Only PXM jobs can be cancelled.
+
+        The request is repeated within `Retry` only if it certainly had no effect.
+
+        Raises:
+            ConfigurationError: the service cannot cancel a job of this kind. Nothing was sent.
+            APIError: the service rejected the request, with status 422 if the job is not pending.
+            MoltinJobsError: the request failed.
+        """
+        requests, job_id = self._resolve(job, kind)
+        if not requests.kind.can_cancel:
+            raise ConfigurationError(f"kind: the service cannot cancel a {requests.kind.label}")
+        return await self._retrier.run(requests.cancel, job_id)
+
+    async def publish_catalog(
+        self,
+        catalog_id: JobId,
+        *,
+        export_full_delta: bool = False,
+        timeout: float | None = None,
+        on_created: OnCreated | None = None,
+    ) -> Job:
+        """Publish a catalog: create a release, and wait until it is published.
+
+        The service keeps three releases of a catalog, and a new one removes the oldest. The
+        creation is therefore repeated only if it certainly had no effect.
+
+        Args:
+            catalog_id: id of the catalog.
+            export_full_delta: whether the file of the release contains all products, instead of
+                the changes since the last release.
+            timeout: seconds for all of it, after which `JobTimeoutError` is raised.
+            on_created: called with the release before it is first polled. May be a coroutine
+                function. Its exceptions are passed on, with a note that names the release.
+
+        Raises:
+            JobFailedError: the release has failed. The service gives no reason.
+            MoltinJobsError: what `create_job` and `wait_for_job` raise. A note names the release.
+        """
+        requests = self._requests_of(catalog_releases(catalog_id))
+        check_instance("export_full_delta", export_full_delta, bool)
+        return await self._exports.create_and_wait(
+            requests,
+            endpoints.create_release(requests.kind, export_full_delta),
+            _checked_timeout(timeout),
+            subject="the release of this publication",
+            on_created=on_created,
+        )
+
+    async def get_file_url(
+        self, job: Job | JobId, *, kind: Kind = None, file_index: int | None = None
+    ) -> str:
+        """Return the address of a file of a job that has succeeded.
+
+        Anybody who has the address can download the file. See `download` for ``file_index``.
+
+        Raises:
+            ConfigurationError: jobs of this kind have no files, or ``file_index`` is wrong.
             JobNotFoundError: there is no such job, or it has no file. In the second case, its
                 ``job`` is set.
             MoltinJobsError: the request failed.
         """
-        return await self._retrier.run(self._exports.request_file_url, _checked_id(job))
+        requests, job_id = self._resolve_file(job, kind, file_index)
+        return await self._retrier.run(requests.fetch_file_url, job_id, file_index)
 
     async def download(
         self,
         job: Job | JobId,
         destination: str | os.PathLike[str],
         *,
+        kind: Kind = None,
+        file_index: int | None = None,
         progress: ProgressCallback | None = None,
         max_bytes: int | None = None,
         timeout: float | None = None,
     ) -> Path:
-        """Save the file of a job that has succeeded, and return its path.
+        """Save a file of a job that has succeeded, and return its path.
 
         The destination is replaced when the file is complete. Until then, and after an exception,
         it is unchanged. The host of the file gets no token, cookies or headers of the session.
@@ -367,12 +472,15 @@ class JobsSession:
         Args:
             job: the job or its id.
             destination: path of the file to write.
+            kind: kind of the job, see `get_job`.
+            file_index: number of the file, from 0. Required for a job with more than one.
             progress: called with the number of bytes saved so far, and the length of the file or
                 ``None``.
             max_bytes: largest size of the file in bytes, after decompression. Default: no limit.
             timeout: seconds after which `JobTimeoutError` is raised.
 
         Raises:
+            ConfigurationError: jobs of this kind have no files, or ``file_index`` is wrong.
             JobNotFoundError: there is no such job, or it has no file. In the second case, its
                 ``job`` is set.
             TransportError: the file could not be received, or is larger than ``max_bytes``.
@@ -380,11 +488,12 @@ class JobsSession:
             OSError: the file could not be written.
             MoltinJobsError: a request failed.
         """
-        job_id = _checked_id(job)
+        requests, job_id = self._resolve_file(job, kind, file_index)
         if max_bytes is not None:
             check_count("max_bytes", max_bytes)
         target = Destination(Path(destination), progress, max_bytes)
-        return await self._exports.download(job_id, target, _checked_timeout(timeout))
+        seconds = _checked_timeout(timeout)
+        return await self._exports.download(requests, job_id, file_index, target, seconds)
 
     async def export_orders(
         self,
@@ -393,6 +502,7 @@ class JobsSession:
         destination: str | os.PathLike[str] | None = None,
         timeout: float | None = None,
         progress: ProgressCallback | None = None,
+        on_created: OnCreated | None = None,
     ) -> Job:
         """Create a job that exports orders, wait for it, and save its file.
 
@@ -401,6 +511,8 @@ class JobsSession:
             destination: path of the file to write, or ``None`` to download nothing.
             timeout: seconds for all of it, after which `JobTimeoutError` is raised.
             progress: see `download`.
+            on_created: called with the job before it is first polled. May be a coroutine function.
+                Its exceptions are passed on, with a note that names the job.
 
         Raises:
             OSError: the file cannot be written. The path is checked before the job is created.
@@ -409,79 +521,77 @@ class JobsSession:
         """
         _check_filter(filter)
         target = None if destination is None else Destination(Path(destination), progress)
-        return await self._exports.export_orders(filter, target, _checked_timeout(timeout))
+        return await self._exports.create_and_wait(
+            self._requests_of(ORDERS),
+            endpoints.create_job("order_export", filter),
+            _checked_timeout(timeout),
+            subject="the job of this export",
+            destination=target,
+            on_created=on_created,
+        )
 
     def _checked_polling(self, polling: Polling | None) -> Polling:
         return self._polling if polling is None else check_instance("polling", polling, Polling)
 
-    async def _fetch_job(self, job_id: str, previous: Snapshot | None = None) -> Snapshot:
-        request = endpoints.get_job(job_id)
-        response = await self._transport.send(request)
-        if previous is not None and response.body == previous.body and response.status == 200:
-            return Snapshot(previous.job, response.received_at, previous.body)
-        try:
-            job = parse_job(response, request)
-        except JobNotFoundError as error:
-            error.retryable = self._source.created.contains(job_id, response.received_at)
-            raise
-        if job.state in _NOTED_STATES:
-            self._note_state(job, job_id, response.received_at)
-        return Snapshot(job, response.received_at, response.body)
+    def _requests_of(self, kind: JobKind) -> JobRequests:
+        requests = self._requests.get(kind.name)
+        if requests is None:
+            by_list = self._poll_by == "list"
+            requests = JobRequests(kind, self._transport, self._content_log, by_list=by_list)
+            self._requests[kind.name] = requests
+        return requests
 
-    async def _fetch_list(self) -> ListSnapshot:
-        request = endpoints.list_jobs()
-        response = await self._transport.send(request)
-        if len(response.body) > LARGE_BODY:
-            with Operation(self._operations):
-                job_list = await run_in_thread(parse_job_list, response, request)
-        else:
-            job_list = parse_job_list(response, request)
-        for job in job_list.jobs:
-            if job.state in _NOTED_STATES:
-                self._note_state(job, job.id, response.received_at)
-        for problem in job_list.problems:
-            self._content_log.log_problem(problem)
-        # The body is bound to no local, which a traceback may show: it may repeat the token.
-        size, fingerprint = len(response.body), hash(response.body)
-        return ListSnapshot(job_list.jobs, response.received_at, size, fingerprint)
+    def _resolve(self, job: object, kind: Kind) -> tuple[JobRequests, str]:
+        """Return the requests for the kind of a job, and its id."""
+        requests = self._requests_of(kinds.kind_of(job, kind))
+        if isinstance(job, Job):
+            job = job.id
+        elif isinstance(job, uuid.UUID):
+            job = str(job)
+        if not is_job_id(job):
+            raise InvalidJobIdError(job)
+        if job in requests.kind.aliases:
+            raise ConfigurationError(f"{job!r} is not the id of a release: pass the id itself")
+        return requests, job
 
-    def _note_state(self, job: Job, job_id: str, now: float) -> None:
-        if job.state is JobState.UNKNOWN:
-            self._content_log.log_unknown_status(job)
-        else:
-            self._source.succeeded.add(job_id, now)
+    def _resolve_file(
+        self, job: object, kind: Kind, file_index: int | None
+    ) -> tuple[JobRequests, str]:
+        """Do the same for the file of a job, and check what can be checked before a request."""
+        requests, job_id = self._resolve(job, kind)
+        row = requests.kind
+        if "file_urls" not in row.fields:
+            raise ConfigurationError(f"kind: a {row.label} has no files")
+        if file_index is not None:
+            check_index("file_index", file_index)
+        if row.has_file_endpoint:
+            check_file_index(file_index, 1, f"{row.label} {job_id}")
+        return requests, job_id
+
+    def _checked_items(
+        self, jobs: Iterable[Job | JobId], kind: Kind, return_exceptions: bool
+    ) -> list[Job | JobId]:
+        """Return the jobs. An invalid one is an error at once, unless exceptions are returned."""
+        if isinstance(jobs, (str, uuid.UUID, Job)):
+            raise TypeError(f"expected an iterable of jobs or ids, not {describe(jobs)}")
+        items = list(jobs)
+        kinds.kind_of(None, kind)
+        if not return_exceptions:
+            for item in items:
+                self._resolve(item, kind)
+        return items
 
 
 async def wait_for_job(
     session: JobsSession,
     job: Job | JobId,
     *,
+    kind: Kind = None,
     timeout: float | None = None,
     polling: Polling | None = None,
 ) -> Job:
     """Wait until a job has ended. The same as `JobsSession.wait_for_job`."""
-    return await session.wait_for_job(job, timeout=timeout, polling=polling)
-
-
-def _checked_id(job: object) -> str:
-    if isinstance(job, Job):
-        job = job.id
-    elif isinstance(job, uuid.UUID):
-        job = str(job)
-    if not is_job_id(job):
-        raise InvalidJobIdError(job)
-    return job
-
-
-def _checked_items(jobs: Iterable[Job | JobId], return_exceptions: bool) -> list[Job | JobId]:
-    """Return the jobs. An invalid id is an error at once, unless exceptions are returned."""
-    if isinstance(jobs, (str, uuid.UUID, Job)):
-        raise TypeError(f"expected an iterable of jobs or ids, not {describe(jobs)}")
-    items = list(jobs)
-    if not return_exceptions:
-        for item in items:
-            _checked_id(item)
-    return items
+    return await session.wait_for_job(job, kind=kind, timeout=timeout, polling=polling)
 
 
 def _checked_timeout(seconds: float | None, name: str = "timeout") -> float:

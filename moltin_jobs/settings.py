@@ -22,7 +22,6 @@ MAX_SECONDS = 1e9
 MAX_RETRY_AFTER = 120.0
 """Longest ``Retry-After`` in seconds that the client obeys."""
 _TOKEN = re.compile(r"[!-~]+")
-_JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 def require(is_valid: object, name: str, expected: str, value: object) -> None:
@@ -49,6 +48,12 @@ def check_seconds(name: str, value: object) -> None:
 def check_count(name: str, value: object) -> None:
     """Require an int of at least 1."""
     require(is_count(value), name, "an int of at least 1", value)
+
+
+def check_index(name: str, value: object) -> None:
+    """Require an int of at least 0."""
+    is_index = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    require(is_index, name, "an int of at least 0", value)
 
 
 def check_text(name: str, value: object) -> None:
@@ -97,11 +102,6 @@ def is_count(value: object) -> TypeGuard[int]:
 def is_token(text: object) -> TypeGuard[str]:
     """Return whether ``text`` can be sent as a bearer token: printable ASCII without spaces."""
     return isinstance(text, str) and _TOKEN.fullmatch(text) is not None
-
-
-def is_job_id(text: object) -> TypeGuard[str]:
-    """Return whether ``text`` can be a part of a path: 1 to 128 ASCII letters, digits, - or _."""
-    return isinstance(text, str) and _JOB_ID.fullmatch(text) is not None
 
 
 class RateLimiter(Protocol):

@@ -48,7 +48,7 @@ def make_job() -> Job:
         created_at=MOMENT,
         updated_at=MOMENT + datetime.timedelta(seconds=1),
         self_url="https://useast.api.elasticpath.com/v2/jobs/974c9db4",
-        file_url=SIGNED_URL,
+        file_urls=(SIGNED_URL,),
     )
 
 

@@ -9,6 +9,7 @@ import attrs
 import pytest
 
 from moltin_jobs import ConfigurationError, Job, Polling, Retry
+from moltin_jobs.models import is_job_id
 from moltin_jobs.settings import (
     Secret,
     check_count,
@@ -16,7 +17,6 @@ from moltin_jobs.settings import (
     check_number,
     check_seconds,
     check_text,
-    is_job_id,
     is_token,
 )
 

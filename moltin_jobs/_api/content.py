@@ -8,6 +8,8 @@ from typing import Any
 from .endpoints import Request, Response
 from .masking import mask_document
 
+_IGNORED = " \t\n\r\ufeff"
+"""White space of JSON, and the byte order mark, which a reader may ignore."""
 LARGE_BODY = 1 << 20
 """Size in bytes from which a document is parsed in a thread."""
 
@@ -21,9 +23,12 @@ def load_json(response: Response, request: Request) -> Any:
     if len(response.body) > request.max_body:
         raise ValueError(f"the body is larger than {request.max_body} bytes")
     try:
-        text = response.body.decode().removeprefix("\ufeff")
+        text = response.body.decode().strip(_IGNORED)
         is_large = len(response.body) > LARGE_BODY
-        document = (_gil_releasing_decoder if is_large else _decoder).decode(text)
+        decoder = _gil_releasing_decoder if is_large else _decoder
+        document, end = decoder.raw_decode(text)  # decode() searches for white space again
+        if end < len(text):
+            raise json.JSONDecodeError("Extra data", text, end)
         secret = response.secret
         # JSON may escape a slash as "\/", so a secret may be in the document without being
         # literally in the text.

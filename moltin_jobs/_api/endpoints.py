@@ -12,12 +12,16 @@ from collections.abc import Mapping
 
 import attrs
 
+from ..kinds import ORDERS, JobKind
 from ..settings import Secret
 
 MAX_BODY = 1 << 20
 """Largest body of a response in bytes, after decompression. A job has a few hundred bytes."""
 MAX_LIST_BODY = 1 << 24
 """Largest body of a list of jobs in bytes. It holds tens of thousands of jobs."""
+PAGE_SIZE = 100
+"""Largest number of items in a page that the services allow."""
+MAY_EXIST = "The job may have been created: check list_jobs() before you create it again."
 _NO_HEADERS: Mapping[str, str] = types.MappingProxyType({})
 
 
@@ -30,15 +34,23 @@ class Request:
     description: str
     """Subject of the messages about this request."""
     job_id: str | None = None
+    kind: JobKind = ORDERS
+    query: Mapping[str, str] | None = None
     body: bytes | None = attrs.field(default=None, repr=False)
     content_type: str = "application/json"
     """Type of ``body``."""
     max_body: int = MAX_BODY
     """Largest body of the response, in bytes after decompression."""
-    is_idempotent: bool = True
-    """Whether sending the request twice does no harm."""
+    uncertain_advice: str | None = None
+    """Advice after a failure of a request that may have taken effect. ``None`` for an idempotent
+    request, which does no harm when it is sent twice."""
     client_secret: Secret | None = None
     """Set for a token request, which is sent without a token."""
+
+    @property
+    def is_idempotent(self) -> bool:
+        """Whether sending the request twice does no harm."""
+        return self.uncertain_advice is None
 
 
 @attrs.define
@@ -59,28 +71,84 @@ class Response:
     """Seconds since the epoch, to read a ``Retry-After`` that is a date. Not set for 2xx."""
 
 
-def get_job(job_id: str) -> Request:
+def get_job(job_id: str, kind: JobKind = ORDERS) -> Request:
     """Return the request for one job."""
-    return Request("GET", f"/v2/jobs/{job_id}", f"job {job_id}", job_id)
+    path = f"{kind.collection}/{job_id}"
+    return Request("GET", path, f"{kind.label} {job_id}", job_id, kind)
 
 
-def get_file(job_id: str) -> Request:
+def get_file(job_id: str, kind: JobKind = ORDERS) -> Request:
     """Return the request for the address of a job's file."""
-    return Request("GET", f"/v2/jobs/{job_id}/file", f"the file of job {job_id}", job_id)
+    description = f"the file of {kind.label} {job_id}"
+    if not kind.has_file_endpoint:  # the document of the job contains the address
+        return Request("GET", f"{kind.collection}/{job_id}", description, job_id, kind)
+    return Request("GET", f"{kind.collection}/{job_id}/file", description, job_id, kind)
 
 
-def list_jobs() -> Request:
-    """Return the request for all jobs."""
-    return Request("GET", "/v2/jobs", "the list of jobs", max_body=MAX_LIST_BODY)
+def list_jobs(kind: JobKind = ORDERS, offset: int = 0) -> Request:
+    """Return the request for all jobs, or for a page of them that begins at ``offset``."""
+    description = f"the list of {kind.label}s"
+    query = _page(offset) if kind.is_paged else None
+    return Request(
+        "GET", kind.collection, description, kind=kind, query=query, max_body=MAX_LIST_BODY
+    )
+
+
+def list_problems(job_id: str, kind: JobKind, offset: int = 0) -> Request:
+    """Return the request for a page of the problems of a job, which begins at ``offset``."""
+    return Request(
+        "GET",
+        f"{kind.collection}/{job_id}/errors",
+        f"the problems of {kind.label} {job_id}",
+        job_id,
+        kind,
+        query=_page(offset),
+        max_body=MAX_LIST_BODY,
+    )
+
+
+def cancel_job(job_id: str, kind: JobKind) -> Request:
+    """Return the request that cancels a job."""
+    return Request(
+        "POST",
+        f"{kind.collection}/{job_id}/cancel",
+        f"the cancellation of {kind.label} {job_id}",
+        job_id,
+        kind,
+        body=b"{}",
+        uncertain_advice="The job may have been cancelled: look it up before you try again.",
+    )
 
 
 def create_job(job_type: str, filter: str | None) -> Request:  # noqa: A002 (the service's name)
-    """Return the request that creates a job."""
+    """Return the request that creates an order job."""
     data = {"type": "job", "job_type": job_type}
     if filter is not None:
         data["filter"] = filter
-    body = json.dumps({"data": data}).encode()
-    return Request("POST", "/v2/jobs", "the creation of a job", body=body, is_idempotent=False)
+    return Request(
+        "POST",
+        ORDERS.collection,
+        "the creation of a job",
+        body=json.dumps({"data": data}).encode(),
+        uncertain_advice=MAY_EXIST,
+    )
+
+
+def create_release(kind: JobKind, export_full_delta: bool) -> Request:
+    """Return the request that publishes a catalog."""
+    return Request(
+        "POST",
+        kind.collection,
+        f"the publication of catalog {kind.parent_id}",
+        kind=kind,
+        body=json.dumps({"data": {"export_full_delta": export_full_delta}}).encode(),
+        uncertain_advice="The catalog may be publishing: check its releases before you publish it "
+        "again, since each release removes the oldest one.",
+    )
+
+
+def _page(offset: int) -> dict[str, str]:
+    return {"page[limit]": str(PAGE_SIZE), "page[offset]": str(offset)}
 
 
 def request_token(client_id: str, client_secret: Secret) -> Request:

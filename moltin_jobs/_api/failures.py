@@ -16,13 +16,13 @@ from ..errors import (
     MoltinJobsError,
     single_line,
 )
-from ..models import Job
+from ..models import Job, JobProblem
 from ..settings import MAX_SECONDS
 from .content import as_object, load_json
 from .endpoints import Request, Response
 from .masking import mask, mask_body
 
-MAY_EXIST = "The job may have been created: check list_jobs() before you create it again."
+_STATUSES_OF_ACCESS = (401, 403, 404)
 _MAX_ERROR_DEPTH = 32
 """Deeper error objects are left out: pickle, which exceptions must support, is recursive."""
 _CREDENTIALS_ADVICE = (
@@ -55,12 +55,19 @@ def api_error(response: Response, request: Request, advice: str | None = None) -
 
 
 def no_file_error(response: Response, request: Request, job: Job) -> JobNotFoundError:
-    """Return the exception for a 404 on the file of an existing job."""
+    """Return the exception for an existing job without a file."""
     status = single_line(job.status) + (f" ({single_line(job.error)})" if job.error else "")
-    advice = f"The job exists with status {status}, but has no file. Create a new job."
+    advice = f"The job exists with status {status}, but has no file."
     if not job.is_terminal:
         advice = f"The job exists with status {status} and has no file yet. Wait for it first."
-    error = api_error(response, request, advice)
+    elif request.kind.has_file_endpoint:
+        advice += " Create a new job."
+    if response.status == 404:
+        error = api_error(response, request, advice)
+    else:  # the document of the job names no file
+        error = JobNotFoundError(
+            response.status, request.description, job_id=request.job_id, advice=advice
+        )
     assert isinstance(error, JobNotFoundError), "the class for a 404"  # noqa: S101
     error.job = job
     return error
@@ -77,10 +84,22 @@ def invalid_response(response: Response, request: Request, reason: object) -> In
     )
 
 
-def mark_uncertain(error: MoltinJobsError) -> None:
-    """Mark a creation that may have succeeded: add the advice and clear ``retryable``."""
-    error.args = (f"{error} {MAY_EXIST}",)
+def mark_uncertain(error: MoltinJobsError, request: Request) -> None:
+    """Mark a request that may have taken effect: add its advice and clear ``retryable``."""
+    error.args = (f"{error} {request.uncertain_advice}",)
     error.retryable = False
+
+
+def problem_of(error: APIError) -> JobProblem | None:
+    """Return the problem of a job that the response to a request for its problems states itself.
+
+    The service rejects some imports as a whole, for example without a required column.
+    """
+    is_client_error = 400 <= error.status <= 499 and error.status not in _STATUSES_OF_ACCESS
+    if not is_client_error or error.retryable or not error.errors:
+        return None
+    detail = error.errors[0].get("detail")
+    return JobProblem(detail) if isinstance(detail, str) and detail.strip() else None
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:
@@ -116,8 +135,10 @@ def _classify(response: Response, request: Request) -> tuple[type[APIError], str
             f"It redirects {response.url} to {target}. The client never follows a redirect, since "
             f"it would send the token there: set base_url to the address of the service."
         )
-    if status == 404 and request.job_id is None:
-        return APIError, None
+    if status == 404:
+        if request.job_id is None:
+            return APIError, None
+        return JobNotFoundError, request.kind.not_found_advice
     return API_ERROR_CLASSES.get(status, APIError), None
 
 

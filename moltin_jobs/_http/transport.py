@@ -120,7 +120,7 @@ class Attempt(HttpOperation):
     def mark_if_sent(self, error: E) -> E:
         """If a request that is not idempotent may have arrived, state that in ``error``."""
         if self.was_sent and not self.request.is_idempotent:
-            mark_uncertain(error)
+            mark_uncertain(error, self.request)
         return error
 
 
@@ -172,6 +172,8 @@ class Transport:
         """
         http = self._http or self.http_session()
         url = self.base_url.with_path(self._path_prefix + request.path, encoded=True)
+        if request.query is not None:
+            url = url.with_query(request.query)
         now = asyncio.get_running_loop().time()
         attempt = Attempt(
             self.operations,
@@ -180,9 +182,9 @@ class Transport:
             transport=self,
             queued_at=now,
         )
-        options = (
-            self._options if request.body is None else self._body_options(attempt, request.body)
-        )
+        options = self._options
+        if request.body is not None or request.kind.headers:
+            options = self._request_options(attempt)
         context_token = _current_attempt.set(attempt)
         try:
             with attempt:
@@ -206,11 +208,14 @@ class Transport:
             # Timer handles copy the context and keep the attempt alive, so drop its secrets.
             attempt.token = attempt.rejected = attempt.final_error = None
 
-    def _body_options(self, attempt: Attempt, body: bytes) -> dict[str, Any]:
-        """Return the options of a request with a body."""
+    def _request_options(self, attempt: Attempt) -> dict[str, Any]:
+        """Return the options of a request with a body, or with headers of its own."""
         request = attempt.request
-        headers = {**self._headers, "Content-Type": request.content_type}
-        options = {**self._options, "headers": headers, "data": _Body(attempt, body)}
+        headers = {**self._headers, **dict(request.kind.headers)}
+        options = {**self._options, "headers": headers}
+        if request.body is not None:
+            headers["Content-Type"] = request.content_type
+            options["data"] = _Body(attempt, request.body)
         if not request.is_idempotent:
             # Use a connection that no lookup has used: a late response to a lookup would be taken
             # for the response to this request. The server_hostname, which is part of the key of
@@ -380,7 +385,9 @@ class Transport:
         status = response.status
         if _log.isEnabledFor(logging.DEBUG):
             job_id = attempt.request.job_id
-            extra = {} if job_id is None else {"job_id": job_id}
+            extra = (
+                {} if job_id is None else {"job_id": job_id, "job_kind": attempt.request.kind.name}
+            )
             _log.debug("%s %s: %d", response.method, response.url, status, extra=extra)
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         secret = attempt.token or attempt.request.client_secret

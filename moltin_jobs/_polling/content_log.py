@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from ..errors import single_line
-from ..models import Job
+from ..models import Job, job_label
 
 _MAX_STATUSES = 100
 """Largest number of statuses that a session logs. A broken service must not fill the memory or the
@@ -29,16 +29,18 @@ class ContentLog:
         spelling = single_line(job.status)
         if _remember(spelling, self._spellings, _MAX_STATUSES):
             _log.warning(
-                "job %s: status %r is not documented, and is treated as not terminal",
+                "%s %s: status %r is not documented, and is treated as not terminal",
+                job_label(job.kind),
                 single_line(job.id),
                 spelling,
-                extra={"job_id": job.id, "job_status": spelling},
+                extra={"job_id": job.id, "job_kind": job.kind, "job_status": spelling},
             )
 
-    def log_problem(self, problem: str) -> None:
+    def log_problem(self, subject: str, problem: str) -> None:
         """Log a problem of a list."""
-        if _remember(problem, self._problems, _MAX_LIST_PROBLEMS):
-            _log.warning("the list of jobs: %s", problem)
+        text = f"{subject}: {problem}"
+        if _remember(text, self._problems, _MAX_LIST_PROBLEMS):
+            _log.warning("%s", text)
 
 
 def _remember(text: str, logged: set[str], limit: int) -> bool:

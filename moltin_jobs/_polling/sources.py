@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 import re
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import attrs
@@ -18,13 +18,14 @@ import attrs
 from .._tasks.operations import Operations
 from .._tasks.single_flight import SingleFlight
 from ..errors import MoltinJobsError, SessionClosedError
-from ..models import Job
+from ..kinds import ORDERS, JobKind
+from ..models import Job, JobProblem
 from .retry import RecentJobs, requested_interval
 
 FALLBACK_SECONDS = 30.0
 """Seconds for which all jobs are polled by id after a list was of no use."""
 UNCHANGED_SECONDS = 300.0
-"""Age of an unchanged list at which one job is polled by id, since a cache may serve the list."""
+"""Seconds after which an unchanged list is checked by one poll by id. A cache may serve it."""
 _MAX_USEFUL_SIZE = 1 << 20
 _MAX_FAILURES = 3
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
@@ -64,7 +65,7 @@ class ListSnapshot:
 
 @attrs.define
 class Poll:
-    """Request of one wait for the status of its job."""
+    """One poll of a wait: which job, and how recent the result must be."""
 
     job_id: str
     previous: Snapshot | None
@@ -77,16 +78,31 @@ class Poll:
 FetchJob = Callable[[str, Snapshot | None], Coroutine[Any, Any, Snapshot]]
 """Requests a job by its id. Takes the id and the previous result."""
 FetchList = Callable[[], Coroutine[Any, Any, ListSnapshot]]
+FetchProblems = Callable[[str], Coroutine[Any, Any, Sequence[JobProblem]]]
+"""Requests the problems of a failed job. Takes the id."""
+
+
+async def no_problems(_: str) -> Sequence[JobProblem]:
+    """Request nothing, since the service has no problems of jobs of this kind."""
+    return ()
 
 
 class IdSource:
     """Poll each job by its id. Waits for the same job share the requests for it.
 
-    All waits of a session share the source, and what it knows of their jobs.
+    All waits of a session for jobs of one kind share the source, and what it knows of these jobs.
     """
 
-    def __init__(self, operations: Operations, fetch_job: FetchJob) -> None:
+    def __init__(
+        self,
+        operations: Operations,
+        fetch_job: FetchJob,
+        kind: JobKind = ORDERS,
+        fetch_problems: FetchProblems = no_problems,
+    ) -> None:
         self.operations = operations
+        self.kind = kind
+        self.fetch_problems = fetch_problems
         self.waits: dict[str, int] = {}
         """Number of waits for each job."""
         self.created = RecentJobs()
@@ -128,8 +144,15 @@ class IdSource:
 class ListSource(IdSource):
     """Poll all jobs by one list. Jobs for which the list is of no use are polled by id."""
 
-    def __init__(self, operations: Operations, fetch_job: FetchJob, fetch_list: FetchList) -> None:
-        super().__init__(operations, fetch_job)
+    def __init__(
+        self,
+        operations: Operations,
+        fetch_job: FetchJob,
+        fetch_list: FetchList,
+        kind: JobKind = ORDERS,
+        fetch_problems: FetchProblems = no_problems,
+    ) -> None:
+        super().__init__(operations, fetch_job, kind, fetch_problems)
         self._fetch_list = fetch_list
         self._single_flight = SingleFlight(operations, self._refresh_list)
         self._fingerprint: int | None = None
@@ -201,11 +224,13 @@ class ListSource(IdSource):
 
     def _fall_back(self, reason: str) -> None:
         self._fallback_until = asyncio.get_running_loop().time() + FALLBACK_SECONDS
-        _log.info("polling by id for %.0f s: the list %s", FALLBACK_SECONDS, reason)
+        extra = {"job_kind": self.kind.name}
+        _log.info("polling by id for %.0f s: the list %s", FALLBACK_SECONDS, reason, extra=extra)
 
 
 def _key(job_id: str) -> str:
-    # Other ids than UUIDs may differ in case only.
+    # Only UUIDs are compared without regard to case: two other ids that differ only in case may be
+    # those of different jobs.
     return job_id.lower() if _UUID.fullmatch(job_id) else job_id
 
 

@@ -13,14 +13,16 @@ import attrs
 from .._tasks.operations import Deadline
 from ..errors import (
     APIError,
+    JobFailedError,
     JobNotFoundError,
     JobTimeoutError,
     MoltinJobsError,
+    SessionClosedError,
     failure_of,
     raise_unchained,
     single_line,
 )
-from ..models import Job
+from ..models import Job, JobState
 from ..settings import Polling
 from .intervals import polling_interval
 from .retry import requested_interval
@@ -100,10 +102,11 @@ class JobWatch(AsyncIterator[Job]):
                     if self.next_poll_at is not None and self.next_poll_at > clock():
                         await self._source.operations.sleep_until(self.next_poll_at)
                     await self._poll()
+            self.next_poll_at = None
+            failure = await self._fetch_failure(self.job)
         finally:
             self._stop()
-        self.next_poll_at = None
-        if (failure := failure_of(self.job)) is not None:
+        if failure is not None:
             raise failure
         return self.job
 
@@ -155,6 +158,25 @@ class JobWatch(AsyncIterator[Job]):
     def _stop(self) -> None:
         self._active = False
         self._source.remove(self.job_id)
+
+    async def _fetch_failure(self, job: Job) -> JobFailedError | None:
+        """Return the exception for a failed job, with its problems, or ``None`` for any other."""
+        source, advice = self._source, self._source.kind.failure_advice or None
+        failure = failure_of(job, advice=advice)
+        if failure is None or job.state is not JobState.FAILED:
+            return failure
+        try:
+            # The failure is certain: it is raised even if the deadline passes.
+            with Deadline(source.operations, self._deadline, make_error=lambda: failure):
+                problems = await source.fetch_problems(self.job_id)
+        except (JobFailedError, SessionClosedError):
+            raise
+        except Exception as error:  # noqa: BLE001 (an auth callable may raise anything)
+            message = "the problems of this job are not known: %s"
+            extra: dict[str, object] = {"error": type(error).__name__}
+            self._log_poll(logging.WARNING, extra, message, single_line(str(error)))
+            return failure
+        return failure_of(job, problems, advice=advice)
 
     def _operation(self) -> Deadline:
         return Deadline(self._source.operations, self._deadline, make_error=self._timeout_error)
@@ -242,7 +264,8 @@ class JobWatch(AsyncIterator[Job]):
             if not job.is_terminal:
                 extra["retry_in"] = self._interval
             status = single_line(job.status)
-            self._log_poll(logging.DEBUG, extra, "job %s: %s (poll %d)", job.id, status, self.polls)
+            label, message = self._source.kind.label, "%s %s: %s (poll %d)"
+            self._log_poll(logging.DEBUG, extra, message, label, job.id, status, self.polls)
 
     def _on_failure(self, error: MoltinJobsError) -> bool:
         """Plan the next poll, or return False if the wait has to end."""
@@ -290,11 +313,13 @@ class JobWatch(AsyncIterator[Job]):
         return JobTimeoutError(
             self.job_id,
             timeout=self._timeout,
+            kind=self._source.kind.name,
             job=self.job,
             polls=self.polls,
             last_error=self.last_error,
         )
 
     def _log_poll(self, level: int, extra: dict[str, object], message: str, *args: object) -> None:
-        extra |= {"job_id": self.job_id, "attempt": self.polls}
+        kind = self._source.kind.name
+        extra |= {"job_id": self.job_id, "job_kind": kind, "attempt": self.polls}
         _log.log(level, message, *args, extra=extra)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from .. import __version__
-from .._api.failures import MAY_EXIST
+from .._api.endpoints import MAY_EXIST
 from .._http.partial_file import check_destination
 from ..errors import ConfigurationError, JobNotFoundError, JobTimeoutError
 from ..models import Job

@@ -3,7 +3,7 @@
 import re
 
 from .. import errors
-from .._api.failures import MAY_EXIST
+from .._api.endpoints import MAY_EXIST
 
 _PHRASES = {
     errors.AuthenticationError.advice: "Set EPCC_ACCESS_TOKEN to a token that has not expired "

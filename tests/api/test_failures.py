@@ -650,7 +650,7 @@ def test_uncertain_error_is_not_retryable_and_states_that_job_may_exist(
 ) -> None:
     error, message = make(), str(make())
     assert error.retryable is True
-    mark_uncertain(error)
+    mark_uncertain(error, CREATE_JOB)
     assert error.retryable is False
     assert str(error) == (
         f"{message} The job may have been created: check list_jobs() before you create it again."

@@ -89,7 +89,6 @@ class TestDocumentedJobs:
             self_url=(
                 "https://useast.api.elasticpath.com/v2/jobs/974c9db4-38da-4dbf-90c2-33eed5f3e77c"
             ),
-            file_url=None,
         )
         assert job.state is JobState.FAILED
 
@@ -107,7 +106,7 @@ class TestDocumentedJobs:
             self_url=(
                 "https://useast.api.elasticpath.com/v2/jobs/974c9db4-38da-4dbf-90c2-33eed5f3e77c"
             ),
-            file_url="string",
+            file_urls=("string",),
         )
 
     def test_parse_job_of_older_document_reads_every_field(self) -> None:
@@ -122,7 +121,6 @@ class TestDocumentedJobs:
             created_at=utc(2018, 8, 20, 15, 1, 13, 19450),
             updated_at=None,
             self_url="http://exporter.dev.molt.in/v2/jobs/v4154f5b-df0c-4781-be28-c2d5669b29f9",
-            file_url=None,
         )
         assert job.state is JobState.PENDING
 
@@ -427,7 +425,7 @@ class TestMaskedJob:
             job_type=masked,
             error=masked,
             self_url=masked,
-            file_url=masked,
+            file_urls=(masked,),
         )
 
     @pytest.mark.parametrize("error", [{"title": TOKEN}, {"code": [TOKEN]}, [TOKEN]], ids=str)
@@ -531,22 +529,22 @@ class TestJobList:
     def test_parse_job_list_returns_jobs_in_order(self) -> None:
         items = [{"id": "b", "status": "success"}, {"id": "any id / at all", "status": "pending"}]
         job_list = parse_job_list(make_response(json.dumps({"data": items}).encode()), LIST_JOBS)
-        assert job_list.jobs == [
+        assert job_list.items == [
             Job(id="b", status="success"),
             Job(id="any id / at all", status="pending"),
         ]
-        assert job_list.problems == []
+        assert job_list.unreadable == []
 
     def test_parse_job_list_without_jobs_is_empty(self) -> None:
         job_list = parse_job_list(make_response(b'{"data": []}'), LIST_JOBS)
-        assert job_list.jobs == []
-        assert job_list.problems == []
+        assert job_list.items == []
+        assert job_list.unreadable == []
 
     def test_parse_job_list_skips_items_that_cannot_be_read(self) -> None:
         items: list[object] = [None, MINIMAL, {"id": "b"}, "c", MINIMAL, []]
         job_list = parse_job_list(make_response(json.dumps({"data": items}).encode()), LIST_JOBS)
-        assert job_list.jobs == [PENDING_JOB] * 2
-        assert job_list.problems == [
+        assert job_list.items == [PENDING_JOB] * 2
+        assert job_list.unreadable == [
             f"item {n} cannot be read: {NO_ID_OR_STATUS}" for n in (1, 3, 4, 6)
         ]
 
@@ -554,13 +552,13 @@ class TestJobList:
         job_list = parse_job_list(
             make_response(b'{"data": [%s]}' % b",".join([b"{}"] * 105)), LIST_JOBS
         )
-        assert len(job_list.problems) == 101
-        assert job_list.problems[99] == f"item 100 cannot be read: {NO_ID_OR_STATUS}"
-        assert job_list.problems[100] == "5 more cannot be read"
+        assert len(job_list.unreadable) == 101
+        assert job_list.unreadable[99] == f"item 100 cannot be read: {NO_ID_OR_STATUS}"
+        assert job_list.unreadable[100] == "5 more cannot be read"
 
     def test_parse_job_list_accepts_more_than_body_of_one_job(self) -> None:
         body = b'{"data": []}'.ljust(16_777_216)
-        assert parse_job_list(make_response(body), LIST_JOBS).jobs == []
+        assert parse_job_list(make_response(body), LIST_JOBS).items == []
 
     @pytest.mark.parametrize("body", [b"{}", b"[]", b'{"data": {}}', b'{"data": null}'], ids=str)
     def test_parse_job_list_rejects_data_that_is_no_list(self, body: bytes) -> None:

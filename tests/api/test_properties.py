@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from moltin_jobs._api.endpoints import Request, Response
 from moltin_jobs._api.failures import parse_retry_after
 from moltin_jobs._api.parsing import (
-    JobList,
+    Page,
     parse_created_job,
     parse_job,
     parse_job_list,
@@ -83,8 +83,8 @@ def test_parse_created_job_of_any_response_is_retryable_only_after_429(
 def test_parse_job_list_of_any_list_accounts_for_each_item(data: Any) -> None:
     response = make_response(json.dumps({"data": data}).encode())
     result = outcome(parse_job_list, response, LIST_JOBS)
-    if isinstance(result, JobList):
-        assert len(result.problems) == min(len(data) - len(result.jobs), 101)
+    if isinstance(result, Page):
+        assert len(result.unreadable) == min(len(data) - len(result.items), 101)
     else:
         assert not isinstance(data, list)
 

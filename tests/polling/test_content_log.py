@@ -57,7 +57,9 @@ def test_unreadable_item_of_a_list_is_logged_as_warning(
     content_log: ContentLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(2):
-        content_log.log_problem("item 3 cannot be read: it has no usable id or status")
+        content_log.log_problem(
+            "the list of jobs", "item 3 cannot be read: it has no usable id or status"
+        )
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
         (
             "WARNING",

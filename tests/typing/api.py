@@ -183,7 +183,7 @@ async def wait(session: JobsSession, job: Job) -> None:
     outcomes = await session.wait_for_jobs(["a"], timeout=60, return_exceptions=True)
     assert_type(outcomes, list[Job | Exception])
 
-    await session.wait_for_job("a", 60)  # type: ignore[call-arg]
+    await session.wait_for_job("a", 60)  # type: ignore[arg-type, call-arg]
     await session.wait_for_job("a", timeout="60")  # type: ignore[arg-type]
     await session.wait_for_job("a", timeout=datetime.timedelta(1))  # type: ignore[arg-type]
     await wait_for_job("a", session)  # type: ignore[arg-type]
@@ -252,7 +252,7 @@ def read_job(job: Job) -> None:
     assert_type(job.self_url, str | None)
     assert_type(job.file_url, str | None)
     assert_type(job.to_dict(), dict[str, Any])
-    Job(id="a", status="pending", file_url=None)
+    Job(id="a", status="pending", file_urls=())
 
     Job(id="a")  # type: ignore[call-arg]
     Job("a", "pending")  # type: ignore[call-arg]

@@ -1,0 +1,211 @@
+"""Requests about the jobs of one kind, with what a session remembers of these jobs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from ._api import endpoints
+from ._api.content import LARGE_BODY
+from ._api.endpoints import Request
+from ._api.failures import no_file_error, problem_of
+from ._api.parsing import (
+    Page,
+    parse_created_job,
+    parse_file_url,
+    parse_job,
+    parse_job_list,
+    parse_problems,
+)
+from ._http.transport import Transport
+from ._polling.content_log import ContentLog
+from ._polling.retry import Retrier
+from ._polling.sources import IdSource, ListSnapshot, ListSource, Snapshot
+from ._tasks.operations import Operation
+from ._tasks.threads import run_in_thread
+from .errors import APIError, ConfigurationError, JobNotFoundError
+from .kinds import JobKind
+from .models import Job, JobProblem, JobState
+
+T = TypeVar("T")
+
+MAX_PAGES = 101
+"""Most pages to request of one list. Some services allow no offset above 10,000."""
+_RECORDED_STATES = (JobState.SUCCEEDED, JobState.UNKNOWN)
+
+_log = logging.getLogger("moltin_jobs.http")
+
+
+class JobRequests:
+    """Requests about the jobs of one kind in one session. Each ``fetch`` method is one attempt."""
+
+    def __init__(
+        self, kind: JobKind, transport: Transport, content_log: ContentLog, *, by_list: bool
+    ) -> None:
+        self.kind = kind
+        self._transport = transport
+        self._content_log = content_log
+        operations = transport.operations
+        self.source: IdSource
+        if by_list and kind.lists_open_jobs:
+            self.source = ListSource(
+                operations, self.fetch_job, self._fetch_list, kind, self.fetch_first_problems
+            )
+        else:
+            self.source = IdSource(operations, self.fetch_job, kind, self.fetch_first_problems)
+
+    async def fetch_job(self, job_id: str, previous: Snapshot | None = None) -> Snapshot:
+        """Request a job. If the response is that of ``previous``, return the same `Job` object."""
+        request = endpoints.get_job(job_id, self.kind)
+        response = await self._transport.send(request)
+        if previous is not None and response.body == previous.body and response.status == 200:
+            return Snapshot(previous.job, response.received_at, previous.body)
+        try:
+            job = parse_job(response, request)
+        except JobNotFoundError as error:
+            error.retryable = self.source.created.contains(job_id, response.received_at)
+            raise
+        if job.state in _RECORDED_STATES:
+            self._record_state(job, job_id, response.received_at)
+        return Snapshot(job, response.received_at, response.body)
+
+    async def create(self, request: Request) -> Job:
+        """Create a job, in one attempt."""
+        response = await self._transport.send(request)
+        job = parse_created_job(response, request)
+        self.source.created.add(job.id, response.received_at)
+        if job.state in _RECORDED_STATES:
+            self._record_state(job, job.id, response.received_at)
+        return job
+
+    async def cancel(self, job_id: str) -> Job:
+        """Cancel a job, in one attempt."""
+        request = endpoints.cancel_job(job_id, self.kind)
+        return parse_job(await self._transport.send(request), request)
+
+    async def list_jobs(self, retrier: Retrier) -> list[Job]:
+        """Return all jobs."""
+
+        async def fetch_page(offset: int) -> Page[Job]:
+            return (await self._fetch_page(offset))[0]
+
+        return await self._fetch_pages(fetch_page, retrier)
+
+    async def list_problems(self, job_id: str, retrier: Retrier) -> list[JobProblem]:
+        """Return all problems of a job."""
+
+        async def fetch_page(offset: int) -> Page[JobProblem]:
+            return await self._fetch_problems(job_id, offset)
+
+        return await self._fetch_pages(fetch_page, retrier)
+
+    async def fetch_first_problems(self, job_id: str) -> list[JobProblem]:
+        """Request the first page of the problems of a job, if there is a request for them."""
+        if not self.kind.problem_message:
+            return []
+        return (await self._fetch_problems(job_id, 0)).items
+
+    async def fetch_file_url(
+        self, job_id: str, file_index: int | None, *, has_connection: bool = False
+    ) -> str:
+        """Request the address of a file of a job."""
+        request = endpoints.get_file(job_id, self.kind)
+        response = await self._transport.send(request, has_connection=has_connection)
+        if not self.kind.has_file_endpoint:
+            job = parse_job(response, request)
+            if not job.file_urls:
+                raise no_file_error(response, request, job)
+            check_file_index(file_index, len(job.file_urls), f"{self.kind.label} {job_id}")
+            return job.file_urls[file_index or 0]
+        try:
+            return parse_file_url(response, request)
+        except JobNotFoundError as error:
+            if error.from_gateway:
+                raise
+        # An unknown job gives the same response as a job without a file: find out which.
+        lookup = endpoints.get_job(job_id, self.kind)
+        found = await self._transport.send(lookup, has_connection=has_connection)
+        try:
+            job = parse_job(found, lookup)
+        except JobNotFoundError as error:
+            error.retryable = self.source.is_recent(job_id, response.received_at)
+            raise
+        if job.state in _RECORDED_STATES:
+            self._record_state(job, job_id, response.received_at)
+        no_file = no_file_error(response, request, job)
+        no_file.retryable = self.source.succeeded.contains(job_id, response.received_at)
+        raise no_file
+
+    async def _fetch_list(self) -> ListSnapshot:
+        """Request all jobs, or the first page of them."""
+        page, received_at, size, fingerprint = await self._fetch_page(0)
+        return ListSnapshot(page.items, received_at, size, fingerprint)
+
+    async def _fetch_page(self, offset: int) -> tuple[Page[Job], float, int, int]:
+        """Return a page of the jobs, its moment, and the size and the hash of its content."""
+        request = endpoints.list_jobs(self.kind, offset)
+        response = await self._transport.send(request)
+        if len(response.body) > LARGE_BODY:
+            with Operation(self._transport.operations):
+                page = await run_in_thread(parse_job_list, response, request)
+        else:
+            page = parse_job_list(response, request)
+        for job in page.items:
+            if job.state in _RECORDED_STATES:
+                self._record_state(job, job.id, response.received_at)
+        for problem in page.unreadable:
+            self._content_log.log_problem(request.description, problem)
+        # The body is bound to no local, which a traceback may show: it may repeat the token.
+        return page, response.received_at, len(response.body), hash(response.body)
+
+    async def _fetch_problems(self, job_id: str, offset: int) -> Page[JobProblem]:
+        request = endpoints.list_problems(job_id, self.kind, offset)
+        try:
+            return parse_problems(await self._transport.send(request), request)
+        except APIError as error:
+            problem = problem_of(error)
+            if problem is None:
+                raise
+        return Page([problem], [problem.message], length=1, total=1)
+
+    async def _fetch_pages(
+        self, fetch_page: Callable[[int], Awaitable[Page[T]]], retrier: Retrier
+    ) -> list[T]:
+        """Return the items of all pages. The services' links to the next page are not reliable."""
+        items: dict[str, T] = {}
+        offset = 0
+        for _ in range(MAX_PAGES):
+            page = await retrier.run(fetch_page, offset)
+            if not self.kind.is_paged:
+                return page.items
+            new = {
+                key: item
+                for key, item in zip(page.ids, page.items, strict=True)
+                if key not in items
+            }
+            items.update(new)
+            offset += page.length
+            is_last = page.total is not None and offset >= page.total
+            if is_last or not page.length or (page.ids and not new):
+                return list(items.values())
+        label = self.kind.label
+        _log.warning("more than %d items of %ss: the others are left out", offset, label)
+        return list(items.values())
+
+    def _record_state(self, job: Job, job_id: str, now: float) -> None:
+        """Log an undocumented status, or remember that the job has succeeded."""
+        if job.state is JobState.UNKNOWN:
+            self._content_log.log_unknown_status(job)
+        else:
+            self.source.succeeded.add(job_id, now)
+
+
+def check_file_index(file_index: int | None, count: int, subject: str) -> None:
+    """Require an index that is below ``count``, or ``None`` if there is one file."""
+    if (file_index is None and count > 1) or (file_index or 0) >= count:
+        files = "1 file" if count == 1 else f"{count} files"
+        expected = "0" if count == 1 else f"from 0 to {count - 1}"
+        raise ConfigurationError(
+            f"file_index must be {expected}, not {file_index}: {subject} has {files}"
+        )
