@@ -1,188 +1,116 @@
-"""HTTP interface of the simulator: its options, its routes, and the checks of each request."""
+"""HTTP interface of the simulator: the requests of all kinds of job."""
 
-import asyncio
 import collections
-import contextlib
-import datetime
-import http
-import random
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import attrs
 from aiohttp import web
-from aiohttp.typedefs import Handler
-from attrs.validators import and_, ge, le, optional
+from attrs.validators import ge, optional
 
-from .faults import CHAOS_FAULTS, TOKEN_PATH, FaultQueue, send_fault
-from .jobs import JobTable, SimulatedJob, loop_time, random_uuid
+from .documents import describe_job, describe_order, describe_problem, format_time
+from .files import FileHost
+from .gateway import Gateway
+from .jobs import JobTable, SimulatedJob
+from .kinds import KINDS, ORDER, PXM, RELEASE, TOKEN_PATH, Kind
+from .pages import Page
+from .refusals import BadRequest, FailedValidation
 
-NOT_FOUND = {
-    "title": "Resource Not Found",
-    "status": 404,
-    "detail": "The resource you are requesting does not exist",
-}
-SERVER_ERROR = "There was an internal server error, you can report with your request id."
-STATUS_NAMES = {  # pending, running, succeeded, failed
-    "current": ("pending", "started", "success", "failed"),
-    "older": ("pending", "processing", "complete", "failed"),
-}
-TIME_TOLERANCE = 1e-6  # sums of times are inexact on a virtual clock
-
-
-@attrs.frozen
-class RecordedRequest:
-    """A request that the simulator has received. Tokens are not recorded."""
-
-    at: float
-    """Time of its arrival on the event loop's clock, in seconds."""
-    method: str
-    path: str
-    job_id: str | None
-    status: int | None
-    """Status of the response, ``None`` if no response was sent, or not yet."""
+KEPT_RELEASES = 3  # of each catalog, of those that were published
 
 
 @attrs.define(kw_only=True, slots=False, eq=False, repr=False)
-class JobsApi:
+class JobsApi(Gateway):
     """The simulated service: its options, its state, and the handlers of its requests."""
 
-    token: str = "simulator-token"  # noqa: S105 (it protects nothing)
-    client_id: str = "simulator-client"
-    client_secret: str = "simulator-secret"  # noqa: S105 (it protects nothing)
     dialect: Literal["current", "older"] = "current"
-    not_found: Literal["bare", "list"] = "bare"
-    rate_limit: int | None = attrs.field(default=25, on_setattr=attrs.setters.frozen)
-    token_lifetime: float = 3600.0
-    latency: float = attrs.field(default=0.0, validator=ge(0))
-    chaos: float = attrs.field(default=0.0, validator=and_(ge(0), le(1)))
-    seed: int = attrs.field(default=0, on_setattr=attrs.setters.frozen)
     creation_seconds: float | None = attrs.field(default=None, validator=optional(ge(0)))
+    old_pxm_timestamps: bool = False
 
     url: str = attrs.field(default="", init=False)
     """Base URL of the API, once the simulator is open."""
-    files_url: str = attrs.field(default="", init=False)
-    """Base URL of the files, once the simulator is open."""
-    requests: list[RecordedRequest] = attrs.field(factory=list, init=False)
-    """Requests in the order of arrival, except those for files."""
 
     def __attrs_post_init__(self) -> None:
         if self.dialect not in ("current", "older"):
             raise ValueError(f"dialect must be 'current' or 'older', not {self.dialect!r}")
-        if self.not_found not in ("bare", "list"):
-            raise ValueError(f"not_found must be 'bare' or 'list', not {self.not_found!r}")
-        if self.rate_limit is not None and self.rate_limit < 1:
-            raise ValueError(f"rate_limit must be at least 1, or None, not {self.rate_limit!r}")
-        self._random = random.Random(self.seed)  # noqa: S311 (repeatable, not secret)
+        super().__attrs_post_init__()
         self._jobs = JobTable(self._random)
         self._scripted_jobs = collections.deque[SimulatedJob]()  # for requests that create one
-        self._faults = FaultQueue()
-        self._token_expiry: dict[str, float] = {}
-        self._admitted_at = collections.deque[float](maxlen=self.rate_limit)
-        self._epoch = 0.0  # the time when the event loop's clock was 0
+        self._files = FileHost(self._jobs)
+
+    @property
+    def files_url(self) -> str:
+        """Base URL of the files, once the simulator is open."""
+        return self._files.url
 
     def _make_application(self) -> web.Application:
         """Make the application that serves the API."""
         application = web.Application(middlewares=[self._respond])
         add_route = application.router.add_route
         add_route("POST", TOKEN_PATH, self._issue_token)
-        add_route("GET", "/v2/jobs", self._list_jobs)
-        add_route("POST", "/v2/jobs", self._create_job)
-        add_route("GET", "/v2/jobs/{job_id}", self._get_job)
-        add_route("GET", "/v2/jobs/{job_id}/file", self._get_file_url)
+        for kind in KINDS.values():
+            job_path = f"{kind.collection}/{{job_id}}"
+            add_route("GET", kind.collection, functools.partial(self._list_jobs, kind))
+            add_route("GET", job_path, functools.partial(self._get_job, kind))
+            if "errors" in kind.subresources:
+                list_problems = functools.partial(self._list_problems, kind)
+                add_route("GET", f"{job_path}/errors", list_problems)
+        add_route("POST", ORDER.collection, self._create_order_job)
+        add_route("GET", f"{ORDER.collection}/{{job_id}}/file", self._get_file_url)
+        add_route("POST", f"{PXM.collection}/{{job_id}}/cancel", self._cancel_job)
+        add_route("POST", RELEASE.collection, self._create_release)
         return application
 
-    def _make_file_application(self) -> web.Application:
-        """Make the application that serves the files, on a host of their own."""
-        application = web.Application()
-        application.router.add_get("/files/{job_id}.csv", self._get_file)
-        return application
+    async def _list_jobs(self, kind: Kind, request: web.Request) -> web.Response:
+        check_header(kind, request)
+        jobs = self._jobs.find_all(get_kind_name(kind, request))
+        if kind is RELEASE:
+            jobs = [job for job in jobs if job.get_state() == "succeeded"][-KEPT_RELEASES:]
+        if kind.pages == "whole":
+            return self._send(kind, request, [self._poll(job) for job in jobs])
+        return self._send_page(kind, request, jobs, self._poll)
 
-    @web.middleware
-    async def _respond(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Record a request. An error response gets the body that the service documents."""
-        job_id = request.match_info.get("job_id")
-        record = RecordedRequest(loop_time(), request.method, request.path, job_id, None)
-        number = len(self.requests)
-        self.requests.append(record)
-        try:
-            response = await self._handle(request, handler)
-        except web.HTTPException as error:
-            response = self._make_error(error.status, error.reason)
-        is_sent = request.transport is not None and not request.transport.is_closing()
-        if is_sent and record in self.requests[number : number + 1]:  # a test may clear the list
-            self.requests[number] = attrs.evolve(record, status=response.status)
-        return response
+    async def _get_job(self, kind: Kind, request: web.Request) -> web.Response:
+        check_header(kind, request)
+        return self._send(kind, request, self._poll(self._find(kind, request)))
 
-    async def _handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Refuse a request, respond with a fault, or let the request take effect."""
-        is_admitted = self._is_within_rate_limit()
-        if self.latency:
-            await asyncio.sleep(self.latency)
-        if not is_admitted:
-            raise web.HTTPTooManyRequests
-        is_token_request = (request.method, request.path) == ("POST", TOKEN_PATH)
-        if not is_token_request and not self._is_authorized(request):
-            raise web.HTTPUnauthorized(reason="Unable to validate access token")
-        if request.match_info.http_exception is not None:  # there is no such route
-            raise web.HTTPNotFound
-        fault = self._faults.take(request.path, request.match_info.get("job_id"))
-        if fault is None and not is_token_request and self._random.random() < self.chaos:
-            fault = self._random.choice(CHAOS_FAULTS)
-        if fault is None:
-            return await handler(request)
-        if isinstance(fault, int):
-            return self._make_error(fault, http.HTTPStatus(fault).phrase)
-        if fault == "lost":
-            with contextlib.suppress(web.HTTPException):
-                await handler(request)
-        return await send_fault(request, fault)
-
-    def _is_within_rate_limit(self) -> bool:
-        """Count a request, unless the last second has as many as the limit allows."""
-        now = loop_time()
-        times = self._admitted_at
-        if len(times) == times.maxlen and times[0] > now - 1 + TIME_TOLERANCE:
-            return False
-        times.append(now)  # displaces the oldest
-        return True
-
-    def _is_authorized(self, request: web.Request) -> bool:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        is_valid = token == self.token or self._token_expiry.get(token, 0.0) > loop_time()
-        return scheme == "Bearer" and is_valid
-
-    def _make_error(self, status: int, title: str) -> web.Response:
-        error: dict[str, Any] = {"status": status, "title": title}
-        if status == 500:
-            error |= {"detail": SERVER_ERROR, "request_id": str(random_uuid(self._random))}
-        if status == 404:
-            error = NOT_FOUND
-        is_bare = status == 404 and self.not_found == "bare"
-        return web.json_response(error if is_bare else {"errors": [error]}, status=status)
-
-    async def _issue_token(self, request: web.Request) -> web.Response:
-        form = await request.post()
-        if form.get("grant_type") != "client_credentials":
-            raise web.HTTPBadRequest
-        credentials = form.get("client_id"), form.get("client_secret")
-        if credentials != (self.client_id, self.client_secret):
-            raise web.HTTPUnauthorized
-        token = f"issued-{self._random.getrandbits(128):032x}"
-        self._token_expiry[token] = expires_at = loop_time() + self.token_lifetime
-        return web.json_response(
-            {
-                "expires": int(self._epoch + expires_at),
-                "identifier": "client_credentials",
-                "expires_in": int(self.token_lifetime),
-                "access_token": token,
-                "token_type": "Bearer",
-            }
+    async def _list_problems(self, kind: Kind, request: web.Request) -> web.Response:
+        check_header(kind, request)
+        job = self._find(kind, request)
+        time_format = self._get_time_format(job)
+        problems = list(enumerate(job.get_problems(), 1))
+        return self._send_page(
+            kind,
+            request,
+            problems,
+            lambda item: describe_problem(job, *item, format_time=time_format),
         )
 
-    async def _list_jobs(self, _: web.Request) -> web.Response:
-        return web.json_response({"data": [self._poll(job) for job in self._jobs.find_all()]})
+    async def _cancel_job(self, request: web.Request) -> web.Response:
+        job = self._find(PXM, request)
+        if job.get_state() != "pending":
+            status, _ = job.get_status_and_time(PXM.statuses)
+            raise FailedValidation(f"the job is not pending but {status}")
+        self._jobs.cancel(job)
+        return self._send(PXM, request, self._poll(job))
 
-    async def _create_job(self, request: web.Request) -> web.Response:
+    async def _create_release(self, request: web.Request) -> web.Response:
+        try:
+            data = (await request.json())["data"]
+            is_valid = data.keys() == {"export_full_delta"}
+            is_full_delta = data["export_full_delta"]
+        except (ValueError, LookupError, TypeError, AttributeError):
+            is_valid = is_full_delta = False
+        if not is_valid or not isinstance(is_full_delta, bool):
+            raise BadRequest("data must have export_full_delta, true or false, and nothing else")
+        job = self._take_scripted_job()
+        job.kind_name = get_kind_name(RELEASE, request)
+        job.details = {"is_full_delta": is_full_delta, **job.details}
+        self._jobs.add(job)
+        return self._send(RELEASE, request, self._describe(job), status=201)
+
+    async def _create_order_job(self, request: web.Request) -> web.Response:
         try:
             data = (await request.json())["data"]
             is_valid = data["type"] == "job" and isinstance(data.get("filter"), str | None)
@@ -191,29 +119,28 @@ class JobsApi:
             is_valid = False
         if not is_valid:
             raise web.HTTPBadRequest
-        regular_job = SimulatedJob(duration=self.creation_seconds)
-        job = self._scripted_jobs.popleft() if self._scripted_jobs else regular_job
+        job = self._take_scripted_job()
         job.job_type = job_type
         self._jobs.add(job)
         if self.dialect == "current":
             return web.json_response({"data": [self._describe(job)]}, status=202)
         return web.json_response({"data": self._describe(job)}, status=201)
 
-    async def _get_job(self, request: web.Request) -> web.Response:
-        job = self._jobs.find(request.match_info["job_id"])
-        return web.json_response({"data": self._poll(job)})
-
     async def _get_file_url(self, request: web.Request) -> web.Response:
-        link = self._describe(self._jobs.find(request.match_info["job_id"]))["link"]
+        link = self._describe(self._find(ORDER, request))["link"]
         if not link["href"]:
             raise web.HTTPNotFound
         return web.json_response({"data": link} if self.dialect == "current" else link)
 
-    async def _get_file(self, request: web.Request) -> web.Response:
-        if "Authorization" in request.headers:
-            raise web.HTTPBadRequest(text="the request has a token, which files do not need")
-        job = self._jobs.find(request.match_info["job_id"])
-        return web.Response(body=job.get_file(), content_type="text/csv")
+    def _find(self, kind: Kind, request: web.Request) -> SimulatedJob:
+        """Return the job that the path names."""
+        return self._jobs.find(request.match_info["job_id"], get_kind_name(kind, request))
+
+    def _take_scripted_job(self) -> SimulatedJob:
+        """Return the next scripted job, or a regular one."""
+        if self._scripted_jobs:
+            return self._scripted_jobs.popleft()
+        return SimulatedJob(duration=self.creation_seconds)
 
     def _poll(self, job: SimulatedJob) -> dict[str, Any]:
         document = self._describe(job)
@@ -221,30 +148,54 @@ class JobsApi:
         return document
 
     def _describe(self, job: SimulatedJob) -> dict[str, Any]:
-        names = STATUS_NAMES[self.dialect]
-        status, updated_at = job.get_status_and_time(names)
-        has_file = any(status.lower() == spellings[2] for spellings in STATUS_NAMES.values())
-        document: dict[str, Any] = {
-            "type": "job",
-            "id": job.id,
-            "job_type": job.job_type,
-            "status": status,
-            "link": {"href": f"{self.files_url}/{job.id}.csv" if has_file else ""},
-            "links": {"self": f"{self.url}/v2/jobs/{job.id}"},
-            "timestamps": {
-                "created_at": self._format_time(job.created_at),
-                "updated_at": self._format_time(updated_at),
-            },
-        }
-        if status.lower() == "failed" and job.error is not None:
-            document["error"] = job.error
-        elif self.dialect == "current":
-            document["error"] = ""
-        return document
+        if job.kind is ORDER:
+            file_url = self._files.get_order_url(job)
+            return describe_order(
+                job, dialect=self.dialect, url=self.url, file_url=file_url, epoch=self._epoch
+            )
+        file_urls = self._files.get_urls(job)
+        return describe_job(job, file_urls=file_urls, format_time=self._get_time_format(job))
 
-    def _format_time(self, at: float | None) -> str:
-        """Format a time of the event loop's clock as the service does, with nine decimals."""
-        if at is None:
-            return "0001-01-01T00:00:00Z"
-        moment = datetime.datetime.fromtimestamp(self._epoch + at, datetime.UTC)
-        return f"{moment:%Y-%m-%dT%H:%M:%S.%f}000Z"
+    def _get_time_format(self, job: SimulatedJob) -> Callable[[float], str]:
+        return functools.partial(
+            format_time, job.kind, epoch=self._epoch, is_old_pxm=self.old_pxm_timestamps
+        )
+
+    def _send(
+        self, kind: Kind, request: web.Request, data: Any, *, status: int = 200
+    ) -> web.Response:
+        """Respond with a job or a whole list."""
+        links = {"links": {"self": self.url + request.path}} if kind is RELEASE else {}
+        return web.json_response({"data": data, **links}, status=status)
+
+    def _send_page(
+        self,
+        kind: Kind,
+        request: web.Request,
+        items: list[Any],
+        describe: Callable[[Any], Mapping[str, Any]],
+    ) -> web.Response:
+        """Respond with the page that the request asks for."""
+        page = Page.read(request.query, kind)
+        document = {
+            "data": [describe(item) for item in items[page.slice]],
+            "links": page.make_links(self.url + request.path, len(items)),
+        }
+        if kind.pages == "total":
+            document["meta"] = {"results": {"total": len(items)}}
+        return web.json_response(document)
+
+
+def get_kind_name(kind: Kind, request: web.Request) -> str:
+    """Return the name of the jobs that a path names: for releases, with the id of the catalog."""
+    catalog_id = request.match_info.get("catalog_id")
+    return kind.name if catalog_id is None else f"{kind.name}:{catalog_id}"
+
+
+def check_header(kind: Kind, request: web.Request) -> None:
+    """Refuse a request without the header that its kind requires."""
+    if kind.required_header is None:
+        return
+    name, value = kind.required_header
+    if request.headers.get(name) != value:
+        raise BadRequest(f"the header {name}: {value} is missing")

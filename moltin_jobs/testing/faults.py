@@ -10,8 +10,9 @@ from typing import cast
 import attrs
 from aiohttp import web
 
-TOKEN_PATH = "/oauth/access_token"  # noqa: S105 (a path)
-API_PATH = re.compile(rf"{TOKEN_PATH}|/v2/jobs(/[^/]+(/file)?)?")
+from .kinds import KINDS, TOKEN_PATH
+
+API_PATH = re.compile("|".join([TOKEN_PATH, *(kind.path_pattern for kind in KINDS.values())]))
 STATUSES = frozenset(int(status) for status in http.HTTPStatus)
 BROKEN_RESPONSES = {
     "reset": b"",

@@ -7,16 +7,19 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 import attrs
 from aiohttp import web
 
-from .api import JobsApi, RecordedRequest
+from .api import JobsApi
+from .arguments import AnyFile, read_details, read_files, read_problems
 from .faults import AnyFault, Fault
-from .jobs import SimulatedJob, loop_time
+from .gateway import RecordedRequest
+from .jobs import AnyProblem, SimulatedJob, loop_time
+from .kinds import ORDER, RELEASE, find_kind
 from .thread import open_in_thread
 
 __all__ = ["AnyFault", "Fault", "RecordedRequest", "Simulator"]
@@ -39,7 +42,9 @@ class Simulator(JobsApi):
         client_id: client id for which tokens are issued.
         client_secret: secret of the client id.
         dialect: spelling of the statuses, and shape of the responses: ``"current"`` or ``"older"``.
-        not_found: body of a 404: ``"bare"`` for an error, ``"list"`` for a list of errors.
+            It applies to order jobs.
+        not_found: body of a 404 for an order job: ``"bare"`` for an error, ``"list"`` for a list of
+            errors.
         rate_limit: number of requests in any one second, or ``None``. The service documents
             25 for a development store.
         token_lifetime: lifetime of issued tokens, in seconds. The service documents an hour.
@@ -48,6 +53,8 @@ class Simulator(JobsApi):
         seed: seed of random faults, ids and durations.
         creation_seconds: run time, in seconds, of jobs that a request creates. Default: random, 1
             to 60.
+        old_pxm_timestamps: whether PXM jobs have times like ``2023-11-27 12:32:50.036 +0000 UTC``,
+            as they once had.
     """
 
     port: int = 0
@@ -56,8 +63,8 @@ class Simulator(JobsApi):
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
             self.url = await _serve(stack, self._make_application(), self.port)
-            files_host = await _serve(stack, self._make_file_application(), 0)
-            self.files_url = f"{files_host}/files"
+            files_host = await _serve(stack, self._files.make_application(), 0)
+            self._files.url = f"{files_host}/files"
             self._epoch = time.time() - loop_time()
             self._loop = asyncio.get_running_loop()
             self._thread_id = threading.get_ident()
@@ -95,23 +102,55 @@ class Simulator(JobsApi):
         job_id: str | None = None,
         statuses: Sequence[str] | None = None,
         *,
+        kind: str = "order",
         duration: float | None = None,
         error: str | None = None,
-        job_type: str = "order_export",
-        file: bytes | None = None,
+        job_type: str | None = None,
+        file: AnyFile | None = None,
+        problems: Sequence[AnyProblem] = (),
+        details: Mapping[str, Any] | None = None,
     ) -> str:
         """Create a job and return its id.
 
         Args:
             job_id: id of the job. The default is a new UUID.
             statuses: status in each response that shows the job. The last one is repeated.
-            duration: seconds that the job runs, once the jobs before it have ended.
+            kind: ``"order"``, ``"pxm"``, ``"release:CATALOG_ID"``, ``"subscription"``,
+                ``"subscription-import"`` or ``"inventory-import"``.
+            duration: seconds that the job runs, once the jobs of its kind before it have ended.
                 ``math.inf`` means for ever. Not with ``statuses``. Default: random, 1 to 60.
-            error: reason why the job fails. Without ``statuses`` it fails at its end.
-            job_type: type of the job.
-            file: exported file. The default is a CSV of 200 orders.
+            error: reason why the job fails. Without ``statuses`` it fails at its end. The reason is
+                the ``error`` of an order job, and the first problem of a PXM job or an import.
+                Other kinds do not give it.
+            job_type: type of the job, if its kind has types. Default: ``"order_export"``,
+                ``"product-import"`` (PXM) or ``"billing-run"`` (subscription).
+            file: exported file. The default is a CSV of 200 orders for an order job, some JSON for
+                a release. A PXM job takes a list of files too; its default is a CSV if its type
+                is ``"product-export"``, and no file for other types.
+            problems: problems of a PXM job or an import, once it has ended: a message, or a tuple
+                of a message, a field and a line for an import. Without ``statuses`` a job with
+                problems fails at its end.
+            details: further fields of a document by name, such as ``{"report": {...}}``. Each
+                replaces the default of the kind.
+
+        Raises:
+            ValueError: an argument is not one that the kind has, or there is already a job with
+                this id.
         """
-        job = SimulatedJob(statuses, duration, error, file, job_id, job_type)
+        row = find_kind(kind)
+        if job_type is not None and row.job_type is None:
+            raise ValueError(f"job_type: a job of the kind {row.display_name!r} has no type")
+        job = SimulatedJob(
+            statuses,
+            duration,
+            error,
+            read_files(row, file),
+            job_id,
+            kind,
+            row.job_type if job_type is None else job_type,
+            read_problems(row, problems),
+            read_details(row, details),
+        )
         return self._call(self._jobs.add, job)
 
     def remove_job(self, job_id: str) -> None:
@@ -125,12 +164,16 @@ class Simulator(JobsApi):
         duration: float | None = None,
         error: str | None = None,
         file: bytes | None = None,
+        details: Mapping[str, Any] | None = None,
     ) -> None:
         """Script the next job that a request creates, with the arguments of `add_job`.
 
-        Several calls script as many jobs, in the same order.
+        The request creates an order job or a release. Only a release has ``details``. Several calls
+        script as many jobs, in the same order.
         """
-        job = SimulatedJob(statuses, duration, error, file)
+        files = read_files(ORDER, file)
+        read = read_details(RELEASE, details)
+        job = SimulatedJob(statuses, duration, error, files, details=read)
         self._call(self._scripted_jobs.append, job)
 
     def add_faults(
@@ -149,7 +192,8 @@ class Simulator(JobsApi):
         Args:
             *faults: HTTP statuses, names of faults or `Fault` objects, see `AnyFault`.
             job_id: affect only requests for this job.
-            path: affect only requests with this path, ``"/v2/jobs"`` for lists and creations.
+            path: affect only requests with this path, such as ``"/v2/jobs"`` for lists and
+                creations of order jobs. It has no query.
             repeat: repeat the last fault until `clear_faults` is called.
         """
         self._call(self._faults.add, faults, job_id, path, repeat)
