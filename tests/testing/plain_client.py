@@ -10,9 +10,21 @@ import aiohttp
 
 from moltin_jobs.testing import Simulator
 
+PATHS = {
+    "order": "/v2/jobs",
+    "pxm": "/pcm/jobs",
+    "release:c": "/pcm/catalogs/c/releases",
+    "subscription": "/v2/subscriptions/jobs",
+    "subscription-import": "/v2/subscriptions/imports",
+    "inventory-import": "/v2/inventories/imports",
+}
+"""Path of the list of each kind of job."""
+
 
 class PlainClient:
-    """Send requests to one simulator, with its fixed token by default."""
+    """Send requests to one simulator, by default with its fixed token and the header that selects
+    the service of inventories in several locations.
+    """
 
     def __init__(self, simulator: Simulator, http: aiohttp.ClientSession) -> None:
         self._simulator = simulator
@@ -27,7 +39,10 @@ class PlainClient:
         data: Any = None,
     ) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
         if headers is None:
-            headers = {"Authorization": f"Bearer {self._simulator.token}"}
+            headers = {
+                "Authorization": f"Bearer {self._simulator.token}",
+                "EP-Inventories-Multi-Location": "true",
+            }
         url = path if path.startswith("http") else self._simulator.url + path
         return self._http.request(method, url, headers=headers, data=data)
 
@@ -39,6 +54,17 @@ class PlainClient:
     async def get_job(self, job_id: str, token: str | None = None) -> tuple[int, Any]:
         headers = {"Authorization": f"Bearer {token}"} if token else None
         return await self.send(f"/v2/jobs/{job_id}", headers=headers)
+
+    async def get_data(self, path: str) -> Any:
+        """Return the job or the list at a path."""
+        code, document = await self.send(path)
+        assert code == 200
+        return document["data"]
+
+    async def get_file(self, url: str) -> tuple[int, bytes]:
+        """Return the status and the body of a response of the host of the files."""
+        async with self.request(url, headers={}) as response:
+            return response.status, await response.read()
 
     async def get_status(self, job_id: str) -> str:
         code, document = await self.get_job(job_id)
