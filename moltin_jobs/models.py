@@ -89,7 +89,9 @@ class Job:
     """Address of the job in the API."""
     file_urls: tuple[str, ...] = attrs.field(default=(), repr=False)
     """Addresses of the finished files. ``repr`` leaves them out, since they may be signed."""
-    details: Mapping[str, Any] = attrs.field(default=_NO_DETAILS, eq=False)
+    details: Mapping[str, Any] = attrs.field(
+        default=_NO_DETAILS, eq=False, repr=lambda details: repr(dict(details))
+    )
     """What else the service reports of jobs of this kind, as sent. Read-only. The documentation of
     the kinds lists the keys. A value that is missing is ``None``."""
 
@@ -114,7 +116,7 @@ class Job:
         Timestamps are in ISO 8601.
         """
         fields = attrs.asdict(self, recurse=False, value_serializer=_to_json)
-        return fields | {"state": self.state.value, "file_url": self.file_url}
+        return fields | {"file_url": self.file_url, "state": self.state.value}
 
     # A mappingproxy cannot be pickled or copied.
     def __getstate__(self) -> dict[str, Any]:

@@ -49,7 +49,7 @@ MoltinJobsError                         .retryable .job_id
 ├── ConfigurationError(ValueError)
 ├── InvalidJobIdError(ValueError)
 ├── SessionClosedError(RuntimeError)
-├── JobFailedError                      .job .error
+├── JobFailedError                      .job .error .problems
 │   ├── JobCancelledError
 │   └── NoResultsError
 ├── JobTimeoutError(TimeoutError)       .timeout .job .polls .last_error

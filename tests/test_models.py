@@ -98,6 +98,7 @@ class TestFields:
     def test_job_needs_only_id_and_status(self) -> None:
         assert attrs.asdict(Job(id="a", status="pending")) == {
             "id": "a",
+            "kind": "order",
             "type": None,
             "job_type": None,
             "status": "pending",
@@ -105,7 +106,10 @@ class TestFields:
             "created_at": None,
             "updated_at": None,
             "self_url": None,
-            "file_url": None,
+            "started_at": None,
+            "ended_at": None,
+            "file_urls": (),
+            "details": {},
         }
 
     @pytest.mark.parametrize("fields", [{"id": "a"}, {"status": "pending"}, {}], ids=str)
@@ -138,12 +142,13 @@ class TestFields:
 
     def test_repr_of_job_has_every_field_but_file_address(self, job: Job) -> None:
         assert repr(job) == (
-            "Job(id='974c9db4-38da-4dbf-90c2-33eed5f3e77c', type='job', job_type='order_export', "
-            "status='failed', error='No results matched the supplied filter', "
+            "Job(id='974c9db4-38da-4dbf-90c2-33eed5f3e77c', kind='order', type='job', "
+            "job_type='order_export', status='failed', error='No results matched the supplied filter', "
             "created_at=datetime.datetime(2018, 10, 4, 11, 8, 49, 156490, "
             "tzinfo=datetime.timezone.utc), updated_at=datetime.datetime(2018, 10, 4, 11, 8, 50, "
             "156490, tzinfo=datetime.timezone.utc), "
-            "self_url='https://useast.api.elasticpath.com/v2/jobs/974c9db4')"
+            "started_at=None, ended_at=None, "
+            "self_url='https://useast.api.elasticpath.com/v2/jobs/974c9db4', details={})"
         )
         assert "signature" not in f"{job}{job!r}{job!s}{[job]}"
 
@@ -153,6 +158,7 @@ class TestToDict:
         document = job.to_dict()
         assert document == {
             "id": "974c9db4-38da-4dbf-90c2-33eed5f3e77c",
+            "kind": "order",
             "type": "job",
             "job_type": "order_export",
             "status": "failed",
@@ -160,7 +166,11 @@ class TestToDict:
             "created_at": "2018-10-04T11:08:49.156490+00:00",
             "updated_at": "2018-10-04T11:08:50.156490+00:00",
             "self_url": "https://useast.api.elasticpath.com/v2/jobs/974c9db4",
+            "started_at": None,
+            "ended_at": None,
+            "file_urls": [SIGNED_URL],
             "file_url": SIGNED_URL,
+            "details": {},
             "state": "failed",
         }
         assert json.loads(json.dumps(document)) == document
@@ -169,6 +179,7 @@ class TestToDict:
     def test_to_dict_of_job_without_optional_fields_has_null(self) -> None:
         assert Job(id="a", status="COMPLETE").to_dict() == {
             "id": "a",
+            "kind": "order",
             "type": None,
             "job_type": None,
             "status": "COMPLETE",
@@ -176,7 +187,11 @@ class TestToDict:
             "created_at": None,
             "updated_at": None,
             "self_url": None,
+            "started_at": None,
+            "ended_at": None,
+            "file_urls": [],
             "file_url": None,
+            "details": {},
             "state": "succeeded",
         }
 

@@ -57,6 +57,7 @@ class TestLog:
         assert [fields_of(record) for record in records] == [
             {
                 "job_id": "a",
+                "job_kind": "order",
                 "attempt": 1,
                 "consecutive_failures": 1,
                 "error": "ServerError",
@@ -64,13 +65,20 @@ class TestLog:
             },
             {
                 "job_id": "a",
+                "job_kind": "order",
                 "attempt": 2,
                 "consecutive_failures": 2,
                 "error": "ServerError",
                 "retry_in": around(0.6),
             },
-            {"job_id": "a", "job_status": "pending", "attempt": 3, "retry_in": around(0.72)},
-            {"job_id": "a", "job_status": "success", "attempt": 4},
+            {
+                "job_id": "a",
+                "job_kind": "order",
+                "job_status": "pending",
+                "attempt": 3,
+                "retry_in": around(0.72),
+            },
+            {"job_id": "a", "job_kind": "order", "job_status": "success", "attempt": 4},
         ]
         assert [record.levelname for record in records] == ["WARNING", "DEBUG", "DEBUG", "DEBUG"]
         first, second, third, fourth = [record.getMessage() for record in records]
@@ -120,7 +128,7 @@ class TestLog:
         records = [record for record in caplog.records if record.name == "moltin_jobs.http"]
         assert [(record.getMessage(), fields_of(record)) for record in records] == [
             (f"POST {moltin_simulator.url}/oauth/access_token: 200", {}),
-            (f"GET {moltin_simulator.url}/v2/jobs/a: 200", {"job_id": "a"}),
+            (f"GET {moltin_simulator.url}/v2/jobs/a: 200", {"job_id": "a", "job_kind": "order"}),
         ]
 
     async def test_cooldown_is_logged_with_its_length(

@@ -8,8 +8,8 @@ from typing import Any
 from .endpoints import Request, Response
 from .masking import mask_document
 
-_IGNORED = " \t\n\r\ufeff"
-"""White space of JSON, and the byte order mark, which a reader may ignore."""
+_WHITE_SPACE = " \t\n\r"
+"""What RFC 8259 allows around a document."""
 LARGE_BODY = 1 << 20
 """Size in bytes from which a document is parsed in a thread."""
 
@@ -23,7 +23,7 @@ def load_json(response: Response, request: Request) -> Any:
     if len(response.body) > request.max_body:
         raise ValueError(f"the body is larger than {request.max_body} bytes")
     try:
-        text = response.body.decode().strip(_IGNORED)
+        text = response.body.decode().removeprefix("\ufeff").strip(_WHITE_SPACE)
         is_large = len(response.body) > LARGE_BODY
         decoder = _gil_releasing_decoder if is_large else _decoder
         document, end = decoder.raw_decode(text)  # decode() searches for white space again

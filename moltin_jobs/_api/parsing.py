@@ -195,8 +195,7 @@ def _layout(kind_name: str) -> _Layout:
 
 def _structure_job(source: tuple[Any, JobKind], _: type[Job]) -> Job:
     data, kind = source
-    if not isinstance(data, dict):
-        raise ValueError("it is not an object")
+    data = as_object(data)
     layout = _layout(kind.name)
     job = Job.__new__(Job)
     fields = vars(job)  # filled as by the constructor, which would make each lookup 2 % slower

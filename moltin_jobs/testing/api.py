@@ -44,6 +44,10 @@ class JobsApi(Gateway):
         """Base URL of the files, once the simulator is open."""
         return self._files.url
 
+    @files_url.setter
+    def files_url(self, url: str) -> None:
+        self._files.url = url
+
     def _make_application(self) -> web.Application:
         """Make the application that serves the API."""
         application = web.Application(middlewares=[self._respond])

@@ -64,7 +64,7 @@ class Simulator(JobsApi):
         async with contextlib.AsyncExitStack() as stack:
             self.url = await _serve(stack, self._make_application(), self.port)
             files_host = await _serve(stack, self._files.make_application(), 0)
-            self._files.url = f"{files_host}/files"
+            self.files_url = f"{files_host}/files"
             self._epoch = time.time() - loop_time()
             self._loop = asyncio.get_running_loop()
             self._thread_id = threading.get_ident()

@@ -136,7 +136,9 @@ class TestClassOfAPIError:
         assert str(error) == (
             "job a: the service responded with status 404: Resource Not Found: "
             "The resource you are requesting does not exist. "
-            "Check the id and the store. Jobs expire one week after their creation."
+            "Check the id and the store. Jobs expire one week after their creation. "
+            "For a job of another kind, pass its kind: pxm, subscription, subscription-import, "
+            "inventory-import or release:CATALOG_ID."
         )
 
     def test_api_error_of_documented_500_has_its_request_id(self) -> None:

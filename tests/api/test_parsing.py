@@ -271,7 +271,7 @@ PLACES = [
     pytest.param(("timestamps", "created_at"), "created_at", id="created_at"),
     pytest.param(("timestamps", "updated_at"), "updated_at", id="updated_at"),
     pytest.param(("links", "self"), "self_url", id="self"),
-    pytest.param(("link", "href"), "file_url", id="href"),
+    pytest.param(("link", "href"), "file_urls", id="href"),
 ]
 FIRST_OF_JUNE = "2020-06-01T00:00:00Z"
 
@@ -294,6 +294,8 @@ class TestOptionalFields:
         job = parse_data(place_value(place, value))
         is_text = name == "error" and value in (["a"], {"a": "b"})
         expected: dict[str, Any] = {name: json.dumps(value) if is_text else None}
+        if name == "file_urls":  # the documents of other kinds have a list there
+            expected[name] = ("a",) if value == ["a"] else ()
         assert job == attrs.evolve(PENDING_JOB, **expected)
 
     @pytest.mark.parametrize("name", ["timestamps", "links", "link"])
@@ -308,6 +310,7 @@ class TestOptionalFields:
         self, place: tuple[str, ...], name: str
     ) -> None:
         value: Any = utc(2020, 6, 1) if place[0] == "timestamps" else FIRST_OF_JUNE
+        value = (value,) if name == "file_urls" else value
         job = parse_data(place_value(place, FIRST_OF_JUNE))
         assert job == attrs.evolve(PENDING_JOB, **{name: value})
 
@@ -385,7 +388,18 @@ class TestTimestamps:
             pytest.param("2018-08-20T25:00:00Z", None, id="no-such-hour"),
             pytest.param("2018-08-20T15:01:60Z", None, id="leap-second"),
             pytest.param("2018-08-20T15:01:13+99:00", None, id="no-such-offset"),
-            pytest.param("2023-11-27 12:32:50.036 +0000 UTC", None, id="go-string"),
+            pytest.param(
+                "2023-11-27 12:32:50.036 +0000 UTC",
+                datetime.datetime(2023, 11, 27, 12, 32, 50, 36_000, datetime.UTC),
+                id="go-string",
+            ),
+            pytest.param(
+                "2023-11-27 12:32:50 +0200 CEST m=+0.1",
+                datetime.datetime(2023, 11, 27, 10, 32, 50, 0, datetime.UTC),
+                id="go-string-with-offset",
+            ),
+            pytest.param("0001-01-01 00:00:00 +0000 UTC", None, id="go-zero"),
+            pytest.param("2023-11-27 12:32:50 CEST", None, id="go-string-without-offset"),
             pytest.param("string", None, id="nonsense"),
             pytest.param("Mon, 20 Aug 2018 15:01:13 GMT", None, id="http-date"),
             pytest.param("1534777273", None, id="epoch-seconds"),

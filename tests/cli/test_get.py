@@ -61,13 +61,18 @@ def test_get_with_json_prints_one_object_per_line(store: Simulator) -> None:
     created = first.pop("created_at")
     assert first == {
         "id": "a",
+        "kind": "order",
         "type": "job",
         "job_type": "order_export",
         "status": "success",
         "error": None,
         "updated_at": None,
         "self_url": f"{store.url}/v2/jobs/a",
+        "started_at": None,
+        "ended_at": None,
+        "file_urls": [f"{store.files_url}/a.csv"],
         "file_url": f"{store.files_url}/a.csv",
+        "details": {},
         "state": "succeeded",
     }
     assert created.endswith("+00:00")

@@ -62,8 +62,8 @@ def test_quiet_wait_on_a_terminal_shows_errors_only(store: Simulator) -> None:
     with Terminal(width=200) as terminal:
         code, stdout = terminal.run("wait", "-q", "a", "nowhere")
     assert code == 5
-    (line,) = terminal.screen()
-    assert line.startswith("error: job nowhere")
+    (error,) = "".join(terminal.screen()).split("error: ")[1:]
+    assert error.startswith("job nowhere")
     assert stdout.startswith("a\tsuccess")
 
 
