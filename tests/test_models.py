@@ -143,7 +143,8 @@ class TestFields:
     def test_repr_of_job_has_every_field_but_file_address(self, job: Job) -> None:
         assert repr(job) == (
             "Job(id='974c9db4-38da-4dbf-90c2-33eed5f3e77c', kind='order', type='job', "
-            "job_type='order_export', status='failed', error='No results matched the supplied filter', "
+            "job_type='order_export', status='failed', "
+            "error='No results matched the supplied filter', "
             "created_at=datetime.datetime(2018, 10, 4, 11, 8, 49, 156490, "
             "tzinfo=datetime.timezone.utc), updated_at=datetime.datetime(2018, 10, 4, 11, 8, 50, "
             "156490, tzinfo=datetime.timezone.utc), "
