@@ -119,6 +119,7 @@ class JobsSession:
         self._retrier = Retrier(operations, check_instance("retry", retry, Retry))
         self._poll_by = poll_by
         self._requests: dict[str, JobRequests] = {}  # by the name of the kind
+        self._orders = self._requests_of(ORDERS)
         self._exports = Exports(self._transport, self._retrier, polling)
 
     @classmethod
@@ -354,7 +355,7 @@ class JobsSession:
         check_text("job_type", job_type)
         _check_filter(filter)
         creation = endpoints.create_job(job_type, filter)
-        return await self._retrier.run(self._requests_of(ORDERS).create, creation)
+        return await self._retrier.run(self._orders.create, creation)
 
     async def list_jobs(self, *, kind: Kind = None) -> list[Job]:
         """Return all jobs of one kind. Default: order jobs.
@@ -522,7 +523,7 @@ class JobsSession:
         _check_filter(filter)
         target = None if destination is None else Destination(Path(destination), progress)
         return await self._exports.create_and_wait(
-            self._requests_of(ORDERS),
+            self._orders,
             endpoints.create_job("order_export", filter),
             _checked_timeout(timeout),
             subject="the job of this export",
@@ -543,16 +544,17 @@ class JobsSession:
 
     def _resolve(self, job: object, kind: Kind) -> tuple[JobRequests, str]:
         """Return the requests for the kind of a job, and its id."""
-        requests = self._requests_of(kinds.kind_of(job, kind))
-        if isinstance(job, Job):
-            job = job.id
-        elif isinstance(job, uuid.UUID):
-            job = str(job)
-        if not is_job_id(job):
-            raise InvalidJobIdError(job)
-        if job in requests.kind.aliases:
-            raise ConfigurationError(f"{job!r} is not the id of a release: pass the id itself")
-        return requests, job
+        requests = self._orders
+        if kind is not None or isinstance(job, Job):
+            requests = self._requests_of(kinds.kind_of(job, kind))
+        job_id = job.id if isinstance(job, Job) else job
+        if isinstance(job_id, uuid.UUID):
+            job_id = str(job_id)
+        if not is_job_id(job_id):
+            raise InvalidJobIdError(job_id)
+        if job_id in requests.kind.aliases:
+            raise ConfigurationError(f"{job_id!r} is not the id of a release: pass the id itself")
+        return requests, job_id
 
     def _resolve_file(
         self, job: object, kind: Kind, file_index: int | None

@@ -176,9 +176,9 @@ class _Layout:
 
     constants: list[tuple[str, Any]]
     """Fields that the documents do not contain, with their values."""
-    places: list[tuple[str, str, list[str], _Reader | None]]
-    """Name of a field, the first key that leads to it, the other keys, and what reads the value
-    (``None`` for a text)."""
+    places: list[tuple[str, Any, str, list[str], _Reader | None]]
+    """Name and default of a field, the first key that leads to it, the other keys, and what reads
+    the value (``None`` for a text)."""
 
 
 @functools.lru_cache
@@ -186,8 +186,9 @@ def _layout(kind_name: str) -> _Layout:
     paths = {"id": "id", "type": "type", **kinds.parse(kind_name).fields}
     places = []
     for name, path in paths.items():
+        default = () if name == "file_urls" else None
         first_key, *keys = path.split(".")
-        places.append((name, first_key, keys, _READERS.get(name)))
+        places.append((name, default, first_key, keys, _READERS.get(name)))
     unset = [field for field in attrs.fields(Job) if field.name not in paths]
     constants = [(field.name, field.default) for field in unset if field.name != "kind"]
     return _Layout([*constants, ("kind", kind_name)], places)
@@ -201,7 +202,7 @@ def _structure_job(source: tuple[Any, JobKind], _: type[Job]) -> Job:
     fields = vars(job)  # filled as by the constructor, which would make each lookup 2 % slower
     for name, constant in layout.constants:
         fields[name] = constant
-    for name, first_key, keys, read in layout.places:
+    for name, default, first_key, keys, read in layout.places:
         value: Any = data.get(first_key)
         try:
             for key in keys:
@@ -211,11 +212,12 @@ def _structure_job(source: tuple[Any, JobKind], _: type[Job]) -> Job:
         if read is None:
             fields[name] = value if isinstance(value, str) and value else None
         else:
-            fields[name] = read(value)
+            fields[name] = default if value is None else read(value)
     if fields["id"] is None or fields["status"] is None:
         raise ValueError("it has no usable id or status")
-    for name, path in kind.fallbacks.items():
-        fields[name] = fields[name] or _READERS[name](_find(data, path))
+    if kind.fallbacks:
+        for name, path in kind.fallbacks.items():
+            fields[name] = fields[name] or _READERS[name](_find(data, path))
     if kind.details:
         details = {path.rpartition(".")[2]: _find(data, path) for path in kind.details}
         fields["details"] = types.MappingProxyType(details)
