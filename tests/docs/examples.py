@@ -80,6 +80,7 @@ def add_jobs(simulator: Simulator, *, virtual_time: bool) -> None:
     """Add the jobs of ``moltin-jobs serve``: twelve, run one after the other, the fifth fails.
 
     Real time would make the output depend on the machine. There, each job ends at its second poll.
+    The jobs of other kinds follow, each with a list of statuses.
     """
     for number, seconds in enumerate(_JOB_SECONDS, start=1):
         error = NO_RESULTS if number == _FAILING_JOB else None
@@ -89,6 +90,34 @@ def add_jobs(simulator: Simulator, *, virtual_time: bool) -> None:
         else:
             statuses = ["started", "failed" if error else "success"]
             simulator.add_job(job_id, statuses, error=error)
+    add_jobs_of_other_kinds(simulator)
+
+
+def add_jobs_of_other_kinds(simulator: Simulator) -> None:
+    """Add jobs of each other kind. Those of which the pages show problems have failed rows."""
+    rows = ["line 3: the sku is missing", "line 7: the price is not a number"]
+    simulator.add_job("import-01", ["pending", "started", "success"], kind="pxm")
+    simulator.add_job("import-02", ["started", "failed"], kind="pxm", problems=rows)
+    simulator.add_job("import-03", ["success"], kind="pxm", problems=rows[:1])
+    simulator.add_job(
+        "export-01", ["success"], kind="pxm", job_type="product-export", file=[b"sku\n", b"sku\n"]
+    )
+    simulator.add_job("release-01", ["IN_PROGRESS", "PUBLISHED"], kind="release:summer")
+    simulator.add_job("release-02", ["IN_PROGRESS", "FAILED"], kind="release:summer")
+    report = {"invoices_ready_for_payment": 98, "invoice_failures": 2}
+    simulator.add_job(
+        "billing-01", ["started", "success"], kind="subscription", details={"report": report}
+    )
+    simulator.add_job(
+        "subscribers-01",
+        ["failed"],
+        kind="subscription-import",
+        problems=[("is not an email address", "email", 12), ("is missing", "name", 30)],
+    )
+    records = {"uploaded": {"stock": 500}, "imported": {"stock": 497}}
+    simulator.add_job(
+        "stock-01", ["started", "success"], kind="inventory-import", details={"records": records}
+    )
 
 
 def run_beside_store(
@@ -275,8 +304,9 @@ def _interrupt_after(process: subprocess.Popen[str], lines: int) -> str:
 
 
 def _created_jobs(namespace: dict[str, Any]) -> set[str]:
-    """Return the ids of the jobs in a namespace that `add_jobs` does not add."""
-    job_ids = {value.id for value in namespace.values() if isinstance(value, Job)}
+    """Return the ids of the order jobs in a namespace that `add_jobs` does not add."""
+    jobs = [value for value in namespace.values() if isinstance(value, Job)]
+    job_ids = {job.id for job in jobs if job.kind == "order"}
     return {job_id for job_id in job_ids if not job_id.startswith("order-export-")}
 
 
