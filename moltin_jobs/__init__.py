@@ -1,4 +1,4 @@
-"""Asyncio client for the Jobs API of Elastic Path Commerce (formerly Moltin)."""
+"""Asyncio client for the jobs of Elastic Path Commerce (formerly Moltin)."""
 
 __version__ = "0.1.0"
 

@@ -132,7 +132,7 @@ class JobFailedError(MoltinJobsError):
         self.job_id = job.id
         self.job = job
         self.problems = tuple(problems)
-        """Problems that the service reports: the first hundred at most."""
+        """First hundred problems that the service reports."""
         self.error = problems[0].message if problems else job.error
         """Reason given by the service, or ``None``. The message of the first problem, if any."""
 
@@ -316,7 +316,7 @@ class PermissionDeniedError(APIError):
 
 
 class JobNotFoundError(APIError):
-    """The job does not exist, has expired (one week after its creation), or has no file."""
+    """The job does not exist, has expired or was removed, or has no file."""
 
     advice = "Check the id and the store. Jobs expire one week after their creation."
     job: Job | None = None

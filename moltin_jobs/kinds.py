@@ -54,7 +54,7 @@ class JobKind:
     lifetime: str = ""
     """Sentence about when a job is removed, for the message of a 404."""
     label: str = attrs.field(init=False, repr=False)
-    """What messages call a job of this kind."""
+    """Subject of messages about a job of this kind."""
 
     @label.default
     def _label(self) -> str:

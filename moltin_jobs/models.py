@@ -21,7 +21,7 @@ def is_job_id(text: object) -> TypeGuard[str]:
 
 
 def job_label(kind: str) -> str:
-    """Return what messages call a job of the kind with this name: ``job`` for an order job."""
+    """Return the subject of messages about a job of this kind: ``job`` for an order job."""
     return "job" if kind == "order" else f"{kind.partition(':')[0]} job"
 
 
@@ -76,7 +76,7 @@ class Job:
     status: str
     """Status in the service's spelling. Use ``state`` for its meaning."""
     error: str | None = None
-    """Reason of a failure."""
+    """Reason why an order job failed. For other kinds, see `JobsSession.get_job_problems`."""
     created_at: datetime.datetime | None = None
     """In UTC, with microseconds (the service sends nanoseconds)."""
     updated_at: datetime.datetime | None = None
@@ -92,8 +92,8 @@ class Job:
     details: Mapping[str, Any] = attrs.field(
         default=_NO_DETAILS, eq=False, repr=lambda details: repr(dict(details))
     )
-    """What else the service reports of jobs of this kind, as sent. Read-only. The documentation of
-    the kinds lists the keys. A value that is missing is ``None``."""
+    """Further values that the service reports, as sent. Read-only. The keys depend on the kind. A
+    value that is missing is ``None``."""
 
     @property
     def state(self) -> JobState:
@@ -136,7 +136,7 @@ def _to_json(_: object, __: attrs.Attribute[Any], value: Any) -> Any:
 
 @attrs.frozen
 class JobProblem:
-    """A problem of a failed job, for example a row of an import that cannot be read."""
+    """A problem of a job, for example a row of an import that cannot be read."""
 
     message: str
     field: str | None = None

@@ -42,7 +42,7 @@ JobId = str | uuid.UUID
 """Id of a job: a UUID, or 1 to 128 ASCII letters, digits, ``-`` or ``_``."""
 PollBy = Literal["id", "list"]
 Kind = JobKind | str | None
-"""A kind of job, its name, or ``None`` for that of the `Job`, and order jobs for an id."""
+"""A kind of job or its name. ``None`` means the kind of the `Job`, or order jobs for an id."""
 
 
 class SessionOptions(TypedDict, total=False):
@@ -78,9 +78,9 @@ class JobsSession:
             and again for each KiB. Default: 10.
         retry: retries of everything but polls.
         polling: intervals of the polls of a wait.
-        poll_by: ``"id"``, or ``"list"`` to serve all waits by one list of jobs. Jobs missing
-            from the list are polled by id. If the list is too large or fails, all jobs
-            are polled by id.
+        poll_by: ``"id"``, or ``"list"`` to serve all waits for jobs of one kind by one list.
+            Releases and jobs missing from the list are polled by id. If the list is too large or
+            fails, all jobs of the kind are polled by id.
         http_session: an ``aiohttp.ClientSession`` for all requests, downloads included. It is never
             closed. Its cookie jar also stores cookies of file hosts.
         headers: headers to add to each request of the API. The hosts of files do not get them.
@@ -361,17 +361,17 @@ class JobsSession:
         """Return all jobs of one kind. Default: order jobs.
 
         A job that cannot be read is logged as a WARNING. Order jobs expire one week after their
-        creation. Their list is one response of up to 16 MiB. Other lists have pages of a hundred
-        jobs, of which 101 are requested at most. The list of the releases of a catalog contains
-        published ones only.
+        creation. The list of the releases of a catalog contains published ones only. Both lists
+        are one response of up to 16 MiB. Other lists have pages of a hundred jobs. At most 101
+        pages are requested.
         """
         return await self._requests_of(kinds.kind_of(None, kind)).list_jobs(self._retrier)
 
     async def get_job_problems(self, job: Job | JobId, *, kind: Kind = None) -> list[JobProblem]:
-        """Return why a job has failed, for example the rows of an import that cannot be read.
+        """Return the problems of a job, for example the rows of an import that cannot be read.
 
-        At most 101 pages of a hundred problems are requested. For an order job the list contains
-        its ``error``, if there is one.
+        A job that has succeeded may have problems too. At most 101 pages of a hundred problems are
+        requested. For an order job the list contains its ``error``, if there is one.
 
         Raises:
             ConfigurationError: the service has no request for the problems of this kind of job.
@@ -395,7 +395,7 @@ class JobsSession:
 
         Raises:
             ConfigurationError: the service cannot cancel a job of this kind. Nothing was sent.
-            APIError: the service rejected the request, with status 422 if the job is not pending.
+            APIError: the service rejected the request, for example since the job is not pending.
             MoltinJobsError: the request failed.
         """
         requests, job_id = self._resolve(job, kind)
@@ -443,7 +443,8 @@ class JobsSession:
     ) -> str:
         """Return the address of a file of a job that has succeeded.
 
-        Anybody who has the address can download the file. See `download` for ``file_index``.
+        Treat it as a secret: it may be signed. The address of the file of a release is valid for an
+        hour. See `download` for ``file_index``.
 
         Raises:
             ConfigurationError: jobs of this kind have no files, or ``file_index`` is wrong.

@@ -44,6 +44,19 @@ async def wait_for_failed_job(simulator: Simulator, session: JobsSession) -> Non
     await session.wait_for_job(JOB_ID)
 
 
+@produces("JobFailedError for an import")
+async def wait_for_failed_import(simulator: Simulator, session: JobsSession) -> None:
+    problems = [("is not an email address", "email", 12), ("is missing", "name", 30)]
+    simulator.add_job("subscribers-01", ["failed"], kind="subscription-import", problems=problems)
+    await session.wait_for_job("subscribers-01", kind="subscription-import")
+
+
+@produces("JobFailedError for a release")
+async def wait_for_failed_release(simulator: Simulator, session: JobsSession) -> None:
+    simulator.add_job("release-01", ["FAILED"], kind="release:summer")
+    await session.wait_for_job("release-01", kind="release:summer")
+
+
 @produces("NoResultsError")
 async def wait_for_export_without_results(simulator: Simulator, session: JobsSession) -> None:
     simulator.add_job(JOB_ID, ["failed"], error=NO_RESULTS)
@@ -112,6 +125,12 @@ async def create_job_that_is_reset(simulator: Simulator, session: JobsSession) -
     await session.create_job()
 
 
+@produces("TransportError for a publication")
+async def publish_catalog_that_is_reset(simulator: Simulator, session: JobsSession) -> None:
+    simulator.add_faults("lost")
+    await session.publish_catalog("summer")
+
+
 @produces("TransportError for a large file")
 async def download_large_file(simulator: Simulator, session: JobsSession) -> None:
     simulator.add_job(JOB_ID, ["success"])
@@ -166,6 +185,11 @@ async def get_job_that_does_not_exist(_simulator: Simulator, session: JobsSessio
     await session.get_job("nowhere")
 
 
+@produces("JobNotFoundError for a release")
+async def get_release_that_does_not_exist(_simulator: Simulator, session: JobsSession) -> None:
+    await session.get_job("nowhere", kind="release:summer")
+
+
 @produces("JobNotFoundError for a file")
 async def get_file_url_of_running_job(simulator: Simulator, session: JobsSession) -> None:
     simulator.add_job(JOB_ID, ["started"])
@@ -190,6 +214,17 @@ async def get_job_of_failing_service(simulator: Simulator, session: JobsSession)
 @produces("ConfigurationError")
 async def set_impossible_rate_limit(_simulator: Simulator, _session: JobsSession) -> None:
     JobsSession("TOKEN", rate_limit=0)
+
+
+@produces("ConfigurationError for a kind")
+async def cancel_order_job(_simulator: Simulator, session: JobsSession) -> None:
+    await session.cancel_job(JOB_ID)
+
+
+@produces("ConfigurationError for one of several files")
+async def get_file_url_without_index(simulator: Simulator, session: JobsSession) -> None:
+    simulator.add_job("export-01", ["success"], kind="pxm", file=[b"1", b"2"])
+    await session.get_file_url("export-01", kind="pxm")
 
 
 @produces("ConfigurationError for the environment")
