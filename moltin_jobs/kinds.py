@@ -17,12 +17,13 @@ from .models import Job, is_job_id, job_label
 
 @attrs.frozen(kw_only=True)
 class JobKind:
-    """One kind of job.
+    """One kind of job. `moltin_jobs.kinds` has all of them.
 
     A path leads to a value in a document of the service: keys joined by dots.
     """
 
     name: str
+    """For example ``pxm`` or ``release:CATALOG_ID``."""
     collection: str
     """Path of the jobs in the API."""
     fields: Mapping[str, str]
@@ -207,7 +208,7 @@ _KINDS = {
     for kind in (ORDERS, PXM, SUBSCRIPTIONS, SUBSCRIPTION_IMPORTS, INVENTORY_IMPORTS)
 }
 NAMES = (*_KINDS, f"{_RELEASE}CATALOG_ID")
-"""Names that `parse` accepts."""
+"""Names of all kinds. ``CATALOG_ID`` stands for the id of a catalog."""
 
 
 def parse(name: str) -> JobKind:

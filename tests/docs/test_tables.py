@@ -5,7 +5,7 @@ import re
 import attrs
 import pytest
 
-from moltin_jobs import Job, JobState, Polling, Retry
+from moltin_jobs import Job, JobKind, JobState, Polling, Retry, kinds
 from tests.docs.examples import read_page
 
 
@@ -26,3 +26,33 @@ def test_table_of_states_shows_statuses_of_every_state() -> None:
     for state, statuses in rows:
         for status in re.findall(r"`(\w+)`", statuses):
             assert Job(id="a", status=status).state.name == state
+
+
+KINDS = [
+    kinds.catalog_releases("CATALOG_ID") if name.startswith("release:") else kinds.parse(name)
+    for name in kinds.NAMES
+]
+
+
+def rows_of_kind(kind: JobKind) -> list[list[str]]:
+    """Return the cells of each row of docs/kinds.md whose first cell has the name of a kind."""
+    lines = [line for line in read_page("docs/kinds.md").splitlines() if line.startswith("| `")]
+    rows = [[cell.strip() for cell in line.strip("|").split(" |")] for line in lines]
+    names = {kind.name, kind.name.partition(":")[0]}
+    return [row for row in rows if names & set(re.findall(r"`\"?([\w:-]+)", row[0]))]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=kinds.NAMES)
+def test_tables_of_kinds_agree_with_the_kind(kind: JobKind) -> None:
+    rows = rows_of_kind(kind)
+    abilities = rows[1]
+    assert rows[0][0] == f'`"{kind.name}"`'
+    assert (abilities[1] != "no") == kind.can_cancel
+    assert (abilities[2] != "no") == bool(kind.problem_message or "error" in kind.fields)
+    assert ("line" in abilities[2]) == bool(kind.problem_line)
+    assert (abilities[3] != "no") == ("file_urls" in kind.fields)
+    fields = ("job_type", "error", "started_at", "ended_at", "file_urls")
+    shown = [name for name, cell in zip(fields, rows[2][1:], strict=True) if cell]
+    assert shown == [name for name in fields if name in kind.fields]
+    details = re.findall(r"`(\w+)`", rows[3][1])
+    assert details == [path.rpartition(".")[2] for path in kind.details]
