@@ -33,6 +33,7 @@ _MAX_TEXT_LENGTH = 500
 """Characters of a foreign text that a message quotes."""
 _MAX_ARGUMENT_LENGTH = 100
 """Characters of a rejected string that a message quotes."""
+_PROBLEMS_OF_A_PAGE = 100
 _NO_RESULTS = "no results matched"
 """Start of the service's reason for a `NoResultsError`, in lower case."""
 _CHECK_ROUTE_ADVICE = (
@@ -121,12 +122,16 @@ class JobFailedError(MoltinJobsError):
     _advice = "Create a new job to try again."
 
     def __init__(
-        self, job: Job, problems: Sequence[JobProblem] = (), *, advice: str | None = None
+        self, job: Job, problems: Sequence[JobProblem] | None = (), *, advice: str | None = None
     ) -> None:
         text = str(problems[0]) if problems else job.error or ""
         reason = single_line(text).rstrip(".") or "the service gave no reason"
+        if problems is None:
+            problems, reason = (), "the request for the reason has failed"
         if len(problems) > 1:
-            reason += f" (the first of {len(problems)} problems)"
+            count = len(problems)
+            at_least = "at least " if count >= _PROBLEMS_OF_A_PAGE else ""
+            reason += f" (the first of {at_least}{count} problems)"
         subject = f"{job_label(job.kind)} {job.id}"
         super().__init__(f"{subject} {self._outcome}: {reason}. {advice or self._advice}")
         self.job_id = job.id
@@ -150,10 +155,11 @@ class NoResultsError(JobFailedError):
 
 
 def failure_of(
-    job: Job, problems: Sequence[JobProblem] = (), *, advice: str | None = None
+    job: Job, problems: Sequence[JobProblem] | None = (), *, advice: str | None = None
 ) -> JobFailedError | None:
     """Return the exception for a job that failed or was cancelled, else ``None``.
 
+    ``problems`` are ``None`` if the request for them has failed.
     ``advice`` is the last sentence of the message, if it is not that of the class.
     """
     if job.state is JobState.CANCELLED:

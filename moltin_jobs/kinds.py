@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
@@ -241,5 +241,17 @@ def kind_of(job: object, kind: JobKind | str | None) -> JobKind:
     return row
 
 
+def require_support(kind: JobKind, is_supported: Callable[[JobKind], object], reason: str) -> None:
+    """Require a kind that supports a call.
+
+    Raises:
+        ConfigurationError: it does not. The message names the kinds that do.
+    """
+    if not is_supported(kind):
+        rows = (*_KINDS.values(), _catalog_releases("CATALOG_ID"))
+        names = [row.name for row in rows if is_supported(row)]
+        raise ConfigurationError(f"kind must be {_enumerate(names)}, not {kind.name!r}: {reason}")
+
+
 def _enumerate(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} or {names[-1]}"
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))

@@ -379,13 +379,12 @@ class JobsSession:
             MoltinJobsError: the request failed.
         """
         requests, job_id = self._resolve(job, kind)
-        if "error" in requests.kind.fields:
-            found = await self.get_job(job_id, kind=requests.kind)
-            return [] if found.error is None else [JobProblem(found.error)]
-        if not requests.kind.problem_message:
-            raise ConfigurationError(
-                f"kind: the service reports no problems of a {requests.kind.label}"
-            )
+        row = requests.kind
+        reason = "the service has no request for the problems of other jobs"
+        kinds.require_support(row, lambda row: row.problem_message or "error" in row.fields, reason)
+        if not row.problem_message:
+            error = (await self.get_job(job_id, kind=row)).error
+            return [] if error is None else [JobProblem(error)]
         return await requests.list_problems(job_id, self._retrier)
 
     async def cancel_job(self, job: Job | JobId, *, kind: Kind = None) -> Job:
@@ -399,8 +398,8 @@ class JobsSession:
             MoltinJobsError: the request failed.
         """
         requests, job_id = self._resolve(job, kind)
-        if not requests.kind.can_cancel:
-            raise ConfigurationError(f"kind: the service cannot cancel a {requests.kind.label}")
+        reason = "the service cannot cancel other jobs"
+        kinds.require_support(requests.kind, lambda row: row.can_cancel, reason)
         return await self._retrier.run(requests.cancel, job_id)
 
     async def publish_catalog(
@@ -563,8 +562,8 @@ class JobsSession:
         """Do the same for the file of a job, and check what can be checked before a request."""
         requests, job_id = self._resolve(job, kind)
         row = requests.kind
-        if "file_urls" not in row.fields:
-            raise ConfigurationError(f"kind: a {row.label} has no files")
+        reason = "other jobs have no files"
+        kinds.require_support(row, lambda row: "file_urls" in row.fields, reason)
         if file_index is not None:
             check_index("file_index", file_index)
         if row.has_file_endpoint:

@@ -335,16 +335,16 @@ class TestPause:
     async def test_pause_reaches_other_processes_and_longest_counts(
         self, create_limiter: CreateLimiter
     ) -> None:
-        one, other = create_limiter(rate_limit=600), create_limiter(rate_limit=600)
+        one, other = create_limiter(rate_limit=300), create_limiter(rate_limit=300)
         start = time.monotonic()
-        waiting = asyncio.create_task(acquire_times(other, 300))
+        waiting = asyncio.create_task(acquire_times(other, 300))  # takes a second without a pause
         await asyncio.sleep(0.1)
         await asyncio.gather(one.pause(1.1), other.pause(0.1), other.pause(0.2))
         times = [at - start for at in await waiting]
         gap, end = max((late - early, late) for early, late in itertools.pairwise(times))
-        assert 1.05 <= gap <= 1.5
-        assert end < 2
-        assert most_in_a_second(times) <= 600
+        assert 0.9 <= gap <= 1.9
+        assert end < 2.9
+        assert most_in_a_second(times) <= 300
 
     async def test_pause_during_long_wait_cancels_the_reservation(
         self, create_limiter: CreateLimiter

@@ -162,12 +162,12 @@ class JobWatch(AsyncIterator[Job]):
     async def _fetch_failure(self, job: Job) -> JobFailedError | None:
         """Return the exception for a failed job, with its problems, or ``None`` for any other."""
         source, advice = self._source, self._source.kind.failure_advice or None
-        failure = failure_of(job, advice=advice)
-        if failure is None or job.state is not JobState.FAILED:
-            return failure
+        unexplained = failure_of(job, None, advice=advice)
+        if unexplained is None or job.state is not JobState.FAILED:
+            return failure_of(job, advice=advice)
         try:
             # The failure is certain: it is raised even if the deadline passes.
-            with Deadline(source.operations, self._deadline, make_error=lambda: failure):
+            with Deadline(source.operations, self._deadline, make_error=lambda: unexplained):
                 problems = await source.fetch_problems(self.job_id)
         except (JobFailedError, SessionClosedError):
             raise
@@ -175,7 +175,7 @@ class JobWatch(AsyncIterator[Job]):
             message = "the problems of this job are not known: %s"
             extra: dict[str, object] = {"error": type(error).__name__}
             self._log_poll(logging.WARNING, extra, message, single_line(str(error)))
-            return failure
+            return unexplained
         return failure_of(job, problems, advice=advice)
 
     def _operation(self) -> Deadline:
