@@ -3,29 +3,27 @@
 import asyncio
 import errno
 import os
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import click
 
 from .. import __version__
-from .._api.endpoints import MAY_EXIST
-from .._http.partial_file import check_destination
-from ..errors import ConfigurationError, JobNotFoundError, JobTimeoutError
+from ..kinds import JobKind
 from ..models import Job
 from ..session import JobsSession
+from . import creation, options
 from . import demo as demos
-from . import options
 from .exit_codes import EXIT_CODES, Outcome, exit_code
 from .output import Output
 from .progress import Wait, outcome_of, save_file, wait_for_outcomes
 from .runner import run, session_command
 
-_HELP = f"""Look up and wait for jobs of Elastic Path Commerce, and export orders.
-
-Credentials come from the environment: EPCC_CLIENT_ID and EPCC_CLIENT_SECRET, or EPCC_ACCESS_TOKEN.
-Exit codes: {", ".join(f"{code} {meaning}" for code, (meaning, _) in EXIT_CODES.items())}. The
-highest one counts.
-Example: moltin-jobs wait ID
+_CODES = [f"{code} {meaning}" for code, (meaning, _) in EXIT_CODES.items() if code <= 6]
+_HELP = f"""Work with jobs of Elastic Path Commerce. Credentials: EPCC_CLIENT_ID and
+EPCC_CLIENT_SECRET, or EPCC_ACCESS_TOKEN. Exit codes: {", ".join(_CODES)}, 130 interrupted.
+The highest counts.
 """
 
 
@@ -35,32 +33,47 @@ def commands() -> None:
     """Group of all commands."""
 
 
+for command in (creation.create, creation.export, creation.publish):
+    commands.add_command(command)
+
+
 @commands.command()
 @options.job_ids_argument
+@options.kind_option
 @session_command
-async def get(session: JobsSession, output: Output, job_ids: list[str]) -> int:
+async def get(session: JobsSession, output: Output, job_ids: list[str], kind: JobKind) -> int:
     """Look up jobs once: id, status, and the error or the file.
 
     The output is in the order of the ids. "-" reads ids from stdin.
 
     Example: moltin-jobs get --json - < ids.txt
     """
-    # After an exception, closing the session ends the lookups that are still running.
-    lookups = [asyncio.ensure_future(outcome_of(session.get_job(job_id))) for job_id in job_ids]
-    return max(
-        [
-            output.print_outcome(job_id, await lookup)
-            for job_id, lookup in zip(job_ids, lookups, strict=True)
-        ]
-    )
+    lookups = [session.get_job(job_id, kind=kind) for job_id in job_ids]
+    return max(map(exit_code, await _print_outcomes(output, job_ids, lookups)))
+
+
+async def _print_outcomes(
+    output: Output, job_ids: list[str], requests: list[Coroutine[Any, Any, Job]]
+) -> list[Outcome]:
+    """Run requests at the same time, and print their outcomes in order."""
+    # After an exception, closing the session ends the requests that are still running.
+    tasks = [asyncio.create_task(outcome_of(request)) for request in requests]
+    for job_id, task in zip(job_ids, tasks, strict=True):
+        output.print_outcome(job_id, await task)
+    return [task.result() for task in tasks]
 
 
 @commands.command()
 @options.job_ids_argument
+@options.kind_option
 @options.timeout_option(help="Limit for each wait. Default: none.")
 @session_command
 async def wait(
-    session: JobsSession, output: Output, job_ids: list[str], timeout: float | None
+    session: JobsSession,
+    output: Output,
+    job_ids: list[str],
+    kind: JobKind,
+    timeout: float | None,
 ) -> int:
     """Wait until jobs have ended, and print each one as it ends.
 
@@ -68,113 +81,95 @@ async def wait(
 
     Example: moltin-jobs wait --timeout 600 - < ids.txt
     """
-    waits = [Wait(job_id) for job_id in job_ids]
+    waits = [Wait(job_id, kind=kind) for job_id in job_ids]
 
-    def list_unfinished() -> str:
+    def advise() -> str:
         unfinished = [wait.job_id for wait in waits if wait.outcome is None]
-        return f"Jobs that have not ended: {' '.join(unfinished)}"
+        return f"To continue: {output.command('wait', *unfinished, kind=kind)}"
 
-    output.advice_on_interrupt = list_unfinished
+    output.advice_on_interrupt = advise
     outcomes = await wait_for_outcomes(
         session, waits, output, output.print_outcome, timeout=timeout
     )
     return max(map(exit_code, outcomes))
 
 
-@commands.command()
-@click.option("--type", "job_type", metavar="TYPE", default="order_export", show_default=True)
-@options.filter_option
-@session_command
-async def create(
-    session: JobsSession, output: Output, job_type: str, order_filter: str | None
-) -> int:
-    """Create a job, and print its id and status.
-
-    Example: moltin-jobs create --filter 'gt(created_at,2018-09-01)'
-    """
-    job = await session.create_job(job_type, filter=order_filter)
-    output.print_outcome(job.id, job)
-    return 0
-
-
 @commands.command("list")
+@options.kind_option
 @session_command
-async def list_(session: JobsSession, output: Output) -> int:
-    """List all jobs of the store, each as `get` prints it.
+async def list_(session: JobsSession, output: Output, kind: JobKind) -> int:
+    """List all jobs of one kind, each as `get` prints it.
+
+    Of the releases of a catalog, it lists those that are published.
 
     Example: moltin-jobs list --json
     """
-    for job in await session.list_jobs():
+    for job in await session.list_jobs(kind=kind):
         output.print_outcome(job.id, job)
     return 0
 
 
 @commands.command()
 @click.argument("job_id", metavar="ID")
+@options.kind_option
+@session_command
+async def problems(session: JobsSession, output: Output, job_id: str, kind: JobKind) -> int:
+    """Print why a job has failed, one problem per line.
+
+    Example: moltin-jobs problems --kind pxm ID
+    """
+    for problem in await session.get_job_problems(job_id, kind=kind):
+        output.print_problem(problem)
+    return 0
+
+
+@commands.command()
+@options.job_ids_argument
+@options.kind_option
+@session_command
+async def cancel(session: JobsSession, output: Output, job_ids: list[str], kind: JobKind) -> int:
+    """Cancel jobs that are pending, and print each one as `get` does.
+
+    Only PXM jobs can be cancelled. "-" reads ids from stdin.
+
+    Example: moltin-jobs cancel --kind pxm ID
+    """
+    lookup = output.command("get", *job_ids, kind=kind)
+    output.advice_on_interrupt = lambda: f"Some jobs may have been cancelled. To check: {lookup}"
+    cancellations = [session.cancel_job(job_id, kind=kind) for job_id in job_ids]
+    outcomes = await _print_outcomes(output, job_ids, cancellations)
+    return max(0 if isinstance(outcome, Job) else exit_code(outcome) for outcome in outcomes)
+
+
+@commands.command()
+@click.argument("job_id", metavar="ID")
 @options.file_argument
+@options.kind_option
+@options.file_index_option
 @options.timeout_option(help="Limit for the download. Default: none.")
 @session_command
 async def download(
-    session: JobsSession, output: Output, job_id: str, path: Path, timeout: float | None
+    session: JobsSession,
+    output: Output,
+    job_id: str,
+    path: Path,
+    *,
+    kind: JobKind,
+    file_index: int | None,
+    timeout: float | None,
 ) -> int:
-    """Save the file of a job that has succeeded.
+    """Save a file of a job that has succeeded.
 
     FILE appears, or is replaced, when the download is complete.
 
     Example: moltin-jobs download ID orders.csv
     """
-    retry = output.command("download", job_id, str(path))
+    retry = output.command("download", job_id, str(path), kind=kind, file_index=file_index)
     output.advice_on_interrupt = lambda: f"Nothing was saved. To try again: {retry}"
-    saving = save_file(session, job_id, path, output, timeout)
+    saving = save_file(
+        session, job_id, path, output, kind=kind, file_index=file_index, timeout=timeout
+    )
     return output.print_outcome(job_id, await outcome_of(saving))
-
-
-@commands.command()
-@options.file_argument
-@options.filter_option
-@options.timeout_option(help="Limit for all of it. Default: none.")
-@session_command
-async def export(
-    session: JobsSession,
-    output: Output,
-    path: Path,
-    order_filter: str | None,
-    timeout: float | None,
-) -> int:
-    """Export orders: create a job, wait for it, and save its file.
-
-    Example: moltin-jobs export --timeout 3600 orders.csv
-    """
-    try:
-        await check_destination(path)
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}. Nothing was sent.") from None
-    job_id = resume = ""
-    may_exist = output.reword(MAY_EXIST)
-    output.advice_on_interrupt = lambda: f"To continue: {resume}" if resume else may_exist
-    try:
-        async with asyncio.timeout(timeout):
-            job_id = (await session.create_job(filter=order_filter)).id
-            download_command = output.command("download", job_id, str(path))
-            resume = f"{output.command('wait', job_id)} && {download_command}"
-            outcome = await _wait_and_save(session, output, job_id, path)
-    except TimeoutError:
-        if not job_id:
-            raise JobTimeoutError(
-                None, timeout=timeout or 0.0, outcome="was not confirmed", advice=MAY_EXIST
-            ) from None
-        outcome = JobTimeoutError(job_id, timeout=timeout or 0.0, outcome="was not exported")
-    code = output.print_outcome(job_id, outcome)
-    if not isinstance(outcome, Job | Path | JobNotFoundError):
-        output.print_note(f"to continue: {resume}")
-    return code
-
-
-async def _wait_and_save(session: JobsSession, output: Output, job_id: str, path: Path) -> Outcome:
-    (outcome,) = await wait_for_outcomes(session, [Wait(job_id)], output)
-    if exit_code(outcome) != 0:
-        return outcome
-    return await outcome_of(save_file(session, job_id, path, output))
 
 
 @commands.command()
@@ -186,7 +181,7 @@ async def _wait_and_save(session: JobsSession, output: Output, job_id: str, path
     help="On the loopback interface. 0 takes a free one.",
 )
 def serve(port: int) -> None:
-    """Serve a simulated Jobs API with a dozen jobs, until interrupted.
+    """Serve a simulated store with jobs of all kinds, until interrupted.
 
     Example: moltin-jobs serve --port 8000
     """

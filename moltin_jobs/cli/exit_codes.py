@@ -7,8 +7,8 @@ from ..errors import MoltinJobsError
 from ..models import Job
 
 Outcome = Job | Path | MoltinJobsError
-"""End of a lookup, a wait or a download. For a job that has failed it is the `Job`, not the
-`JobFailedError`."""
+"""End of a lookup, a wait or a download. A lookup of a job that has failed ends with the `Job`, a
+wait with the `JobFailedError`, which contains the problems."""
 EXIT_CODES: dict[int, tuple[str, tuple[type[MoltinJobsError], ...]]] = {
     0: ("all succeeded", ()),
     1: ("a job failed", (errors.JobFailedError,)),

@@ -19,6 +19,13 @@ _PHRASES = {
     "Check the proxy": "Check the proxy (HTTPS_PROXY)",
     "a longer timeout": "a longer --timeout",
     "filter must be": "--filter must be",
+    "pass its kind:": "pass its --kind:",
+    "kind: the service cannot cancel": "--kind must be pxm: the service cannot cancel",
+    "kind: the service reports": "--kind: the service reports",
+    "kind: a ": "--kind: a ",
+    "file_index must be": "--file-index must be",
+    ", not None: ": ": ",
+    "catalog_id must be": "CATALOG_ID must be",
     "job_type must be": "--type must be",
     "printable str": "printable text",
 }

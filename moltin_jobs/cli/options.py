@@ -8,6 +8,9 @@ from pathlib import Path
 
 import click
 
+from .. import kinds
+from ..errors import ConfigurationError
+
 
 def _read_ids(
     context: click.Context, _parameter: click.Parameter, words: tuple[str, ...]
@@ -47,11 +50,32 @@ def _parse_seconds(text: str) -> float:
     return seconds
 
 
+def _parse_kind(text: str) -> kinds.JobKind:
+    try:
+        return kinds.parse(text)
+    except ConfigurationError as error:
+        reason = str(error).removeprefix("kind ").replace("catalog_id", "CATALOG_ID")
+        raise click.BadParameter(f"{reason}.") from None
+
+
 job_ids_argument = click.argument(
     "job_ids", nargs=-1, required=True, metavar="ID...", callback=_read_ids
 )
 _file_type = click.Path(dir_okay=False, path_type=Path)
 file_argument = click.argument("path", metavar="FILE", type=_file_type, callback=_check_path)
+kind_option = click.option(
+    "--kind",
+    type=_parse_kind,
+    metavar="KIND",
+    default=kinds.ORDERS.name,
+    help=f"One of: {', '.join(kinds.NAMES)}.  [default: {kinds.ORDERS.name}]",
+)
+file_index_option = click.option(
+    "--file-index",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Number of the file, from 0. Required if there is more than one.",
+)
 filter_option = click.option(
     "--filter",
     "order_filter",

@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.text import Text
 
 from .. import errors
-from ..errors import MoltinJobsError, single_line
-from ..models import Job
+from ..errors import JobFailedError, MoltinJobsError, single_line
+from ..kinds import ORDERS, JobKind, parse
+from ..models import Job, JobProblem
 from .exit_codes import Outcome, exit_code
 from .messages import reword
 
@@ -71,6 +72,13 @@ def _discard(stream: TextIO) -> None:
         os.close(null)
 
 
+def reason_of(outcome: Outcome | None) -> str:
+    """Return why a job has failed, or an empty string."""
+    problems = outcome.problems if isinstance(outcome, JobFailedError) else ()
+    error = outcome.error if isinstance(outcome, Job | JobFailedError) else None
+    return single_line(str(problems[0]) if problems else error or "")
+
+
 def _stderr_console() -> Console:
     stream = SafeStream(sys.stderr)
     # Without force_terminal, FORCE_COLOR would bring the live table into the log of a CI run.
@@ -93,9 +101,15 @@ class Output:
     """Returns how to continue after an interruption."""
     _printed: set[str] = attrs.field(factory=set, init=False)
 
-    def command(self, name: str, *arguments: str) -> str:
+    def command(
+        self, name: str, *arguments: str, kind: JobKind = ORDERS, file_index: int | None = None
+    ) -> str:
         """Return a command line for a shell, with the same base URL."""
         options = ["--base-url", self.base_url] if self.base_url else []
+        if kind is not ORDERS:
+            options += ["--kind", kind.name]
+        if file_index is not None:
+            options += ["--file-index", str(file_index)]
         if any(argument.startswith("-") for argument in arguments):
             options = [*options, "--"]  # the arguments after it are not options
         return shlex.join(["moltin-jobs", name, *options, *arguments])
@@ -109,12 +123,14 @@ class Output:
         """Print a job or a path to stdout or an error to stderr, and return the exit code."""
         document: dict[str, object] = {"id": job_id}
         line = ""
-        if isinstance(outcome, Job):
-            document = outcome.to_dict()
+        if isinstance(outcome, Job | JobFailedError):
+            job = outcome.job if isinstance(outcome, JobFailedError) else outcome
+            document = job.to_dict()
+            if isinstance(outcome, JobFailedError) and parse(job.kind).problem_message:
+                document["problems"] = [attrs.asdict(problem) for problem in outcome.problems]
             # An address may be longer than a message.
-            address = single_line(outcome.file_url or "", limit=1 << 16)
-            error = single_line(outcome.error or "")
-            columns = (single_line(job_id), single_line(outcome.status), error or address)
+            address = single_line(job.file_url or "", limit=1 << 16)
+            columns = (single_line(job_id), single_line(job.status), reason_of(outcome) or address)
             line = "\t".join(filter(None, columns))
         elif isinstance(outcome, Path):
             document["saved_as"] = str(outcome)
@@ -128,9 +144,14 @@ class Output:
             self.console.print(Text(line), soft_wrap=True)
         elif line:
             write_line(line)
-        if isinstance(outcome, MoltinJobsError):
+        if isinstance(outcome, MoltinJobsError) and not isinstance(outcome, JobFailedError):
             self.print_error(outcome)
         return exit_code(outcome)
+
+    def print_problem(self, problem: JobProblem) -> None:
+        """Print a problem of a job to stdout."""
+        document = attrs.asdict(problem)
+        write_line(json.dumps(document) if self.as_json else single_line(str(problem)))
 
     def print_error(self, error: MoltinJobsError) -> None:
         """Print an error to stderr, each text once, and only the first authentication error."""

@@ -17,11 +17,12 @@ from rich.text import Text
 from .._polling.watch import JobWatch
 from .._tasks.outcomes import gather_outcomes
 from ..errors import ConfigurationError, JobFailedError, MoltinJobsError, single_line
+from ..kinds import ORDERS, JobKind
 from ..models import Job, JobState
 from ..session import JobsSession
 from .exit_codes import Outcome
 from .messages import label
-from .output import Output
+from .output import Output, reason_of
 
 REFRESH_SECONDS = 1 / 8
 """Seconds between two updates of the display."""
@@ -37,6 +38,7 @@ class Wait:
     """A wait for one job, with the status that is shown for it."""
 
     job_id: str
+    kind: JobKind = attrs.field(default=ORDERS, kw_only=True)
     watch: JobWatch | None = None
     """``None`` until the wait has started, and for an invalid id."""
     outcome: Outcome | None = None
@@ -54,7 +56,7 @@ class Wait:
         """Read the watch, and return whether the status has changed."""
         watch, status = self.watch, self.status
         error = watch.last_error if watch and self.is_retrying else self.outcome
-        if isinstance(error, MoltinJobsError):
+        if isinstance(error, MoltinJobsError) and not isinstance(error, JobFailedError):
             status = label(error), "yellow" if self.is_retrying else "red"
         elif watch and watch.job:
             status = single_line(watch.job.status), _STYLES.get(watch.job.state, "")
@@ -65,10 +67,8 @@ class Wait:
 
     def details(self, now: float) -> str:
         """Return when the next retry is due, or why the job has failed."""
-        if self.watch is None or isinstance(self.outcome, MoltinJobsError):
-            return ""
-        if not self.is_retrying:
-            return single_line(self.watch.job.error or "") if self.watch.job else ""
+        if self.watch is None or not self.is_retrying:
+            return reason_of(self.outcome)
         due = self.watch.next_poll_at
         moment = "" if due is None else f" in {max(due - now, 0.0):.0f} s"
         return f"x{self.watch.consecutive_failures}, retrying{moment}"
@@ -136,11 +136,9 @@ def _line(text: str, style: str = "") -> Text:
 
 
 async def outcome_of(result: Awaitable[Job | Path]) -> Outcome:
-    """Return the result, the job that has failed, or the error."""
+    """Return the result or the error."""
     try:
         return await result
-    except JobFailedError as error:
-        return error.job
     except MoltinJobsError as error:
         return error
 
@@ -164,7 +162,7 @@ async def wait_for_outcomes(
     """
 
     async def start(wait: Wait) -> Job:
-        wait.watch = session.watch_job(wait.job_id, timeout=timeout)
+        wait.watch = session.watch_job(wait.job_id, kind=wait.kind, timeout=timeout)
         return await wait.watch.wait()
 
     async def wait_for_one(wait: Wait) -> Outcome:
@@ -215,7 +213,14 @@ async def _display(
 
 
 async def save_file(
-    session: JobsSession, job_id: str, path: Path, output: Output, timeout: float | None = None
+    session: JobsSession,
+    job_id: str,
+    path: Path,
+    output: Output,
+    *,
+    kind: JobKind = ORDERS,
+    file_index: int | None = None,
+    timeout: float | None = None,
 ) -> Path:
     """Save the file of a job, with a progress bar if there is a terminal."""
     name = TextColumn("{task.description}", markup=False)
@@ -228,9 +233,12 @@ async def save_file(
 
     with bars if output.has_terminal else contextlib.nullcontext():
         try:
-            return await session.download(job_id, path, progress=show, timeout=timeout)
+            return await session.download(
+                job_id, path, kind=kind, file_index=file_index, progress=show, timeout=timeout
+            )
         except MoltinJobsError:  # JobTimeoutError is also an OSError
             raise
         except OSError as error:
-            reason = f"{path}: {error.strerror}. The file of job {job_id} is still available."
+            file = f"The file of {kind.label} {job_id}"
+            reason = f"{path}: {error.strerror}. {file} is still available."
             raise ConfigurationError(reason) from None

@@ -180,7 +180,7 @@ def test_interrupt_of_get_exits_with_130(store: Simulator) -> None:
 
 
 def test_get_does_not_hide_a_defect(store: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def broken(*_: object) -> Job:
+    async def broken(*_: object, **__: object) -> Job:
         raise ZeroDivisionError("a defect")
 
     monkeypatch.setattr(JobsSession, "get_job", broken)

@@ -11,12 +11,15 @@ from rich.console import Console
 from moltin_jobs import (
     InvalidJobIdError,
     Job,
+    JobFailedError,
+    JobProblem,
     JobsSession,
     JobTimeoutError,
     ServerError,
 )
 from moltin_jobs.cli.exit_codes import Outcome
 from moltin_jobs.cli.progress import Wait, WaitTable, format_duration
+from moltin_jobs.errors import failure_of
 
 from .harness import FAILURE
 
@@ -42,7 +45,7 @@ async def make_wait() -> AsyncIterator[MakeWait]:
             if status is not None:
                 watch.job = Job(id=job_id, status=status, error=error)
                 if watch.job.is_terminal:
-                    outcome = watch.job
+                    outcome = failure_of(watch.job) or watch.job
             wait = Wait(job_id, watch, outcome, changed_at)
             wait.update(changed_at)
             return wait
@@ -93,6 +96,17 @@ async def test_table_shows_status_duration_and_polls_of_each_job(make_wait: Make
     ]
 
 
+async def test_table_shows_the_first_problem_of_a_failed_job(make_wait: MakeWait) -> None:
+    job = Job(id="a", kind="inventory-import", status="failed")
+    problems = [JobProblem("not a number", "stock", 3), JobProblem("no sku")]
+    wait = make_wait("a", outcome=JobFailedError(job, problems))
+    assert wait.watch is not None
+    wait.watch.job = job
+    wait.update(0.0)
+    _, _, row = render([wait])
+    assert row == "a    failed        1      line 3, stock: not a number"
+
+
 async def test_table_shows_waits_that_have_no_watch(make_wait: MakeWait) -> None:
     invalid = Wait("b/c", outcome=InvalidJobIdError("b/c"), changed_at=0.0)
     invalid.update(0.0)
@@ -110,11 +124,15 @@ async def test_table_shows_waits_that_have_no_watch(make_wait: MakeWait) -> None
 
 
 async def test_table_escapes_control_characters(make_wait: MakeWait) -> None:
-    wait = make_wait("a", "pend\x1bing", error="b\nc\x07")
-    unknown = Wait("d\x1b", changed_at=0.0)
-    lines = render([wait, unknown])
-    assert lines[2].split(maxsplit=5) == ["a", "pend\\x1bing", "0.0", "s", "1", "b c\\x07"]
-    assert lines[3].startswith("d\\x1b ")
+    waits = [
+        make_wait("a", "pend\x1bing"),
+        make_wait("b", "failed", error="c\nd\x07"),
+        Wait("e\x1b", changed_at=0.0),
+    ]
+    _, _, *rows = render(waits)
+    assert rows[0].split() == ["a", "pend\\x1bing", "0.0", "s", "1"]
+    assert rows[1].split(maxsplit=3) == ["b", "failed", "1", "c d\\x07"]
+    assert rows[2].startswith("e\\x1b ")
 
 
 async def test_table_counts_and_shows_waits_in_an_outage(make_wait: MakeWait) -> None:

@@ -178,7 +178,7 @@ def test_interrupt_shows_the_cursor_again(store: Simulator) -> None:
             stdout, _ = waiting.communicate(timeout=PATIENCE)
         written = terminal.close()
     assert (waiting.returncode, stdout) == (143, "")
-    assert "interrupted. Jobs that have not ended: a\r\n" in written.rpartition(SHOW_CURSOR)[2]
+    assert "interrupted. To continue: moltin-jobs wait a\r\n" in written.rpartition(SHOW_CURSOR)[2]
     assert "Traceback" not in written
 
 

@@ -108,7 +108,7 @@ def test_interrupted_wait_names_the_jobs_that_have_not_ended(store: Simulator) -
     with signal_when(lambda: len(looked_up(store)) > 10):
         result = run("wait", "a", "b", "c")
     assert result.exit_code == 130
-    assert result.stderr.splitlines()[-1] == "interrupted. Jobs that have not ended: a c"
+    assert result.stderr.splitlines()[-1] == "interrupted. To continue: moltin-jobs wait a c"
     assert result.stdout.startswith("b\tsuccess")
 
 
@@ -126,7 +126,7 @@ def test_process_that_gets_a_signal_exits_with_its_code_without_a_traceback(
         stdout, stderr = waiting.communicate(timeout=PATIENCE)
     assert progress.split()[1:] == ["s", "a", "pending"]
     assert (waiting.returncode, stdout) == (code, "")
-    assert stderr == "interrupted. Jobs that have not ended: a\n"
+    assert stderr == "interrupted. To continue: moltin-jobs wait a\n"
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
@@ -137,7 +137,7 @@ def test_signal_cancels_a_command_in_this_process(
     with signal_when(lambda: "a" in looked_up(store), signum):
         result = run("wait", "-q", "a")
     assert result.exit_code == code
-    assert result.stderr == "interrupted. Jobs that have not ended: a\n"
+    assert result.stderr == "interrupted. To continue: moltin-jobs wait a\n"
 
 
 def test_ignored_sighup_stays_ignored(store: Simulator) -> None:

@@ -1,0 +1,130 @@
+"""Commands that create a job."""
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from .._api.endpoints import MAY_EXIST, create_release
+from .._http.partial_file import check_destination
+from ..errors import (
+    ConfigurationError,
+    JobFailedError,
+    JobNotFoundError,
+    JobTimeoutError,
+    MoltinJobsError,
+)
+from ..kinds import catalog_releases
+from ..models import Job
+from ..session import JobsSession
+from . import options
+from .exit_codes import Outcome, exit_code
+from .output import Output
+from .progress import Wait, outcome_of, save_file, wait_for_outcomes
+from .runner import session_command
+
+
+@click.command()
+@click.option("--type", "job_type", metavar="TYPE", default="order_export", show_default=True)
+@options.filter_option
+@session_command
+async def create(
+    session: JobsSession, output: Output, job_type: str, order_filter: str | None
+) -> int:
+    """Create an order job, and print its id and status.
+
+    Example: moltin-jobs create --filter 'gt(created_at,2018-09-01)'
+    """
+    job = await session.create_job(job_type, filter=order_filter)
+    output.print_outcome(job.id, job)
+    return 0
+
+
+@click.command()
+@options.file_argument
+@options.filter_option
+@options.timeout_option(help="Limit for all of it. Default: none.")
+@session_command
+async def export(
+    session: JobsSession,
+    output: Output,
+    path: Path,
+    order_filter: str | None,
+    timeout: float | None,
+) -> int:
+    """Export orders: create a job, wait for it, and save its file.
+
+    Example: moltin-jobs export --timeout 3600 orders.csv
+    """
+    try:
+        await check_destination(path)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}. Nothing was sent.") from None
+    job_id = resume = ""
+    may_exist = output.reword(MAY_EXIST)
+    output.advice_on_interrupt = lambda: f"To continue: {resume}" if resume else may_exist
+    try:
+        async with asyncio.timeout(timeout):
+            job_id = (await session.create_job(filter=order_filter)).id
+            download_command = output.command("download", job_id, str(path))
+            resume = f"{output.command('wait', job_id)} && {download_command}"
+            outcome = await _wait_and_save(session, output, job_id, path)
+    except TimeoutError:
+        if not job_id:
+            raise JobTimeoutError(
+                None, timeout=timeout or 0.0, outcome="was not confirmed", advice=MAY_EXIST
+            ) from None
+        outcome = JobTimeoutError(job_id, timeout=timeout or 0.0, outcome="was not exported")
+    code = output.print_outcome(job_id, outcome)
+    if not isinstance(outcome, Path | JobFailedError | JobNotFoundError):
+        output.print_note(f"to continue: {resume}")
+    return code
+
+
+async def _wait_and_save(session: JobsSession, output: Output, job_id: str, path: Path) -> Outcome:
+    (outcome,) = await wait_for_outcomes(session, [Wait(job_id)], output)
+    if exit_code(outcome) != 0:
+        return outcome
+    return await outcome_of(save_file(session, job_id, path, output))
+
+
+@click.command()
+@click.argument("catalog_id")
+@click.option("--full-delta", is_flag=True, help="Put all products into the file of the release.")
+@options.timeout_option(help="Limit for all of it. Default: none.")
+@session_command
+async def publish(
+    session: JobsSession,
+    output: Output,
+    catalog_id: str,
+    full_delta: bool,
+    timeout: float | None,
+) -> int:
+    """Publish a catalog: create a release, and wait for it.
+
+    Example: moltin-jobs publish --timeout 600 CATALOG_ID
+    """
+    kind = catalog_releases(catalog_id)
+    may_exist = create_release(kind, full_delta).uncertain_advice or ""
+    release_id = resume = ""
+    output.advice_on_interrupt = lambda: f"To continue: {resume}" if resume else may_exist
+
+    # Called between the creation and the session's own wait, which then polls once.
+    async def show_progress(release: Job) -> None:
+        nonlocal release_id, resume
+        release_id, resume = release.id, output.command("wait", release.id, kind=kind)
+        (outcome,) = await wait_for_outcomes(session, [Wait(release.id, kind=kind)], output)
+        if isinstance(outcome, MoltinJobsError):
+            raise outcome
+
+    outcome = await outcome_of(
+        session.publish_catalog(
+            catalog_id, export_full_delta=full_delta, timeout=timeout, on_created=show_progress
+        )
+    )
+    if isinstance(outcome, MoltinJobsError) and not release_id:
+        raise outcome
+    code = output.print_outcome(release_id, outcome)
+    if not isinstance(outcome, Job | JobFailedError | JobNotFoundError):
+        output.print_note(f"to continue: {resume}")
+    return code
