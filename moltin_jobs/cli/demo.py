@@ -1,25 +1,55 @@
 """Commands that need no account: a simulated service, and a dozen waits to watch."""
 
 import asyncio
+from typing import Any
 
+from ..kinds import parse
 from ..session import JobsSession
 from ..settings import Polling
 from ..testing.simulator import Simulator
-from .output import Output, write_line
+from .output import Output, reason_of, write_line
 from .progress import Wait, format_duration, wait_for_outcomes
 
-JOB_SECONDS = 1.0
-"""Time that each job runs, one after another."""
+JOB_SECONDS = 1.2
+"""Time that each order job of the demo runs. Those of one kind run one after another."""
 POLLING = Polling(initial_interval=0.4, multiplier=1.1, max_interval=0.7)
+NO_RESULTS = "No results matched the supplied filter"
+_SERVED_JOBS: tuple[dict[str, Any], ...] = (  # arguments of Simulator.add_job
+    *(
+        {"job_id": f"order-export-{number:02}", "error": NO_RESULTS if number == 5 else None}
+        for number in range(1, 13)
+    ),
+    {"job_id": "product-import-01", "kind": "pxm", "problems": ["row 3: the sku is missing"]},
+    {
+        "job_id": "product-export-01",
+        "kind": "pxm",
+        "job_type": "product-export",
+        "file": [b"sku\nshirt\n", b"sku\nshoes\n"],
+    },
+    {"job_id": "product-import-02", "kind": "pxm"},
+    {"job_id": "release-01", "kind": "release:clothing"},
+    {"job_id": "billing-run-01", "kind": "subscription"},
+    {
+        "job_id": "subscription-import-01",
+        "kind": "subscription-import",
+        "problems": [("not a known plan", "plan_id", 3), ("not an email", "email", 7)],
+    },
+    {"job_id": "inventory-import-01", "kind": "inventory-import"},
+)
 
 
 async def serve(output: Output, port: int) -> int:
-    """Serve a dozen jobs, and those that are created, until the task is cancelled."""
+    """Serve jobs of all kinds, and those that are created, until the task is cancelled."""
     async with Simulator(port=port, creation_seconds=3.0) as simulator:
-        job_ids = _add_jobs(simulator, 3 * JOB_SECONDS)
+        job_ids: dict[str, list[str]] = {}  # by kind
+        for job in _SERVED_JOBS:
+            kind = job.get("kind", "order")
+            job_ids.setdefault(kind, []).append(simulator.add_job(**job, duration=3.0))
         for name, value in simulator.environment.items():
             write_line(f"export {name}={value}")
-        output.print_note(f"serving the jobs {' '.join(job_ids)}. Press Ctrl-C to stop.")
+        for kind, ids in job_ids.items():
+            output.print_note(f"serving {kind} jobs: {' '.join(ids)}")
+        output.print_note("Press Ctrl-C to stop.")
         return int(await asyncio.Event().wait())  # until it is cancelled
 
 
@@ -30,21 +60,30 @@ async def demo(output: Output) -> int:
         JobsSession(simulator.token, base_url=simulator.url, polling=POLLING) as session,
     ):
         started_at = asyncio.get_running_loop().time()
-        waits = [Wait(job_id) for job_id in _add_jobs(simulator, JOB_SECONDS)]
+        waits = _add_waits(simulator)
         await wait_for_outcomes(session, waits, output)
     write_line(f"\n{len(waits)} waits at the same time, {len(simulator.requests)} requests:\n")
-    write_line("job              ended as  after   error")
+    write_line("job         kind     ended as   after   error")
     for wait in waits:
+        kind = wait.kind.name.partition(":")[0]
         after = format_duration(wait.changed_at - started_at)
-        error = getattr(wait.outcome, "error", None) or ""
-        write_line(f"{wait.job_id}  {wait.status[0]:8}  {after:6}  {error}".rstrip())
+        columns = f"{wait.job_id:10}  {kind:7}  {wait.status[0]:9}  {after:6}"
+        write_line(f"{columns}  {reason_of(wait.outcome)}".rstrip())
     return 0
 
 
-def _add_jobs(simulator: Simulator, seconds: float) -> list[str]:
-    """Add a dozen jobs, the fifth of which will fail."""
-    errors = [None] * 4 + ["No results matched the supplied filter"] + [None] * 7
-    return [
-        simulator.add_job(f"order-export-{number:02}", duration=seconds, error=error)
-        for number, error in enumerate(errors, start=1)
-    ]
+def _add_waits(simulator: Simulator) -> list[Wait]:
+    """Add eight exports, two imports and two releases. Their queues end at about the same time."""
+    waits = []
+
+    def add(job_id: str, kind: str, seconds: float, **failure: Any) -> None:
+        simulator.add_job(job_id, kind=kind, duration=seconds * JOB_SECONDS, **failure)
+        waits.append(Wait(job_id, kind=parse(kind)))
+
+    for number in range(1, 9):
+        add(f"export-{number:02}", "order", 1.0, error=NO_RESULTS if number == 5 else None)
+    add("import-01", "pxm", 3.5, problems=["row 3: the sku is missing"])
+    add("import-02", "pxm", 3.5)
+    add("release-01", "release:clothing", 2.5)
+    add("release-02", "release:clothing", 2.5)
+    return waits

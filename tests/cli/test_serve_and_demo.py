@@ -16,7 +16,24 @@ from moltin_jobs.testing import Simulator
 
 from .harness import FAILURE, PATIENCE, Terminal, process, run
 
-IDS = tuple(f"order-export-{number:02}" for number in range(1, 13))
+ENDS = {
+    **{f"export-{number:02}": ["order", "success"] for number in range(1, 9)},
+    "export-05": ["order", "failed"],
+    "import-01": ["pxm", "failed"],
+    "import-02": ["pxm", "success"],
+    "release-01": ["release", "PUBLISHED"],
+    "release-02": ["release", "PUBLISHED"],
+}
+"""Kind and last status of each job of the demo."""
+BAD_ROW = "row 3: the sku is missing"
+SERVED_JOBS = {
+    "order": [f"order-export-{number:02}" for number in range(1, 13)],
+    "pxm": ["product-import-01", "product-export-01", "product-import-02"],
+    "release:clothing": ["release-01"],
+    "subscription": ["billing-run-01"],
+    "subscription-import": ["subscription-import-01"],
+    "inventory-import": ["inventory-import-01"],
+}
 
 
 @pytest.fixture
@@ -55,7 +72,7 @@ def test_demo_shows_a_dozen_jobs_with_and_without_a_terminal() -> None:
         in_terminal, in_pipes = pool.submit(run_demo_in_terminal), pool.submit(run_demo_in_pipes)
     code, screen = in_terminal.result()
     assert code == 0
-    for part in (*IDS, "pending", "started", "success", "failed", FAILURE):
+    for part in (*ENDS, "pending", "IN_PROGRESS", "success", "failed", FAILURE, BAD_ROW):
         assert part in screen
     assert "\x1b[2K" in screen, "the table was drawn repeatedly"
     assert "12 of 12 jobs ended" in screen
@@ -65,15 +82,16 @@ def test_demo_shows_a_dozen_jobs_with_and_without_a_terminal() -> None:
     assert code == 0
     assert "\x1b" not in stdout + stderr
     progress = [line.split() for line in stderr.splitlines()]
-    for job_id in IDS:
+    for job_id, (_, end) in ENDS.items():
         statuses = [line[3] for line in progress if line[2] == job_id]
-        assert statuses[-1] == ("failed" if job_id == "order-export-05" else "success")
-        assert set(statuses) <= {"pending", "started", "success", "failed"}
+        assert statuses[-1] == end
+        assert {status.lower() for status in statuses[:-1]} <= {"pending", "started", "in_progress"}
     table = stdout.splitlines()
     assert table[1].startswith("12 waits at the same time, ")
-    assert table[3].split() == ["job", "ended", "as", "after", "error"]
-    assert [line.split()[0] for line in table[4:]] == list(IDS)
-    assert FAILURE in table[8]
+    assert table[3].split() == ["job", "kind", "ended", "as", "after", "error"]
+    assert [line.split()[0] for line in table[4:]] == list(ENDS)
+    assert table[8].endswith(FAILURE)
+    assert table[12].endswith(BAD_ROW)
     assert max(map(len, table)) <= 80
 
 
@@ -82,10 +100,9 @@ def test_demo_prints_how_each_job_has_ended(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(demo, "POLLING", Polling(initial_interval=0.05, max_interval=0.05))
     result = run("demo")
     assert result.exit_code == 0
-    assert [line.split()[:2] for line in result.stdout.splitlines()[4:]] == [
-        [job_id, "failed" if job_id == IDS[4] else "success"] for job_id in IDS
-    ]
-    assert all(job_id in result.stderr for job_id in IDS)
+    rows = [line.split()[:3] for line in result.stdout.splitlines()[4:]]
+    assert rows == [[job_id, *end] for job_id, end in ENDS.items()]
+    assert all(job_id in result.stderr for job_id in ENDS)
 
 
 def test_serve_prints_the_variables_that_lead_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,14 +110,20 @@ def test_serve_prints_the_variables_that_lead_to_it(monkeypatch: pytest.MonkeyPa
         assert serving.stdout is not None
         assert serving.stderr is not None
         exports = [serving.stdout.readline().removesuffix("\n") for _ in range(3)]
-        assert serving.stderr.readline().startswith("serving the jobs order-export-01 ")
+        notes = [serving.stderr.readline() for _ in range(len(SERVED_JOBS) + 1)]
         for line in exports:
             name, _, value = line.removeprefix("export ").partition("=")
             monkeypatch.setenv(name, value)
         result = run("get", "order-export-01", "order-export-12")
+        others = [run("get", "-q", "--kind", kind, *SERVED_JOBS[kind]) for kind in SERVED_JOBS]
         serving.send_signal(signal.SIGINT)
         stdout, stderr = serving.communicate(timeout=PATIENCE)
     assert all(line.startswith("export EPCC_") for line in exports)
+    assert notes == [
+        *[f"serving {kind} jobs: {' '.join(ids)}\n" for kind, ids in SERVED_JOBS.items()],
+        "Press Ctrl-C to stop.\n",
+    ]
+    assert {other.exit_code for other in others} <= {0, 1}
     assert (serving.returncode, stdout, stderr) == (130, "", "")
     assert re.match(
         "order-export-01\t(started|success).*\norder-export-12\tpending\n", result.stdout
