@@ -27,7 +27,7 @@ _SERVED_JOBS: tuple[dict[str, Any], ...] = (  # arguments of Simulator.add_job
         "file": [b"sku\nshirt\n", b"sku\nshoes\n"],
     },
     {"job_id": "product-import-02", "kind": "pxm"},
-    {"job_id": "release-01", "kind": "release:clothing"},
+    {"job_id": "release-01", "kind": "release:summer"},
     {"job_id": "billing-run-01", "kind": "subscription"},
     {
         "job_id": "subscription-import-01",
@@ -84,6 +84,6 @@ def _add_waits(simulator: Simulator) -> list[Wait]:
         add(f"export-{number:02}", "order", 1.0, error=NO_RESULTS if number == 5 else None)
     add("import-01", "pxm", 3.5, problems=["row 3: the sku is missing"])
     add("import-02", "pxm", 3.5)
-    add("release-01", "release:clothing", 2.5)
-    add("release-02", "release:clothing", 2.5)
+    add("release-01", "release:summer", 2.5)
+    add("release-02", "release:summer", 2.5)
     return waits

@@ -91,6 +91,8 @@ def add_jobs(simulator: Simulator, *, virtual_time: bool) -> None:
             statuses = ["started", "failed" if error else "success"]
             simulator.add_job(job_id, statuses, error=error)
     add_jobs_of_other_kinds(simulator)
+    if not virtual_time:
+        _add_jobs_of_command_line(simulator)
 
 
 def add_jobs_of_other_kinds(simulator: Simulator) -> None:
@@ -117,6 +119,24 @@ def add_jobs_of_other_kinds(simulator: Simulator) -> None:
     records = {"uploaded": {"stock": 500}, "imported": {"stock": 497}}
     simulator.add_job(
         "stock-01", ["started", "success"], kind="inventory-import", details={"records": records}
+    )
+
+
+def _add_jobs_of_command_line(simulator: Simulator) -> None:
+    """Add those that ``moltin-jobs serve`` has and the page of the command line uses."""
+    running_and_failed = ["started", "failed"]
+    simulator.add_job(
+        "product-import-01", running_and_failed, kind="pxm", problems=["row 3: the sku is missing"]
+    )
+    simulator.add_job("product-import-02", ["pending"], kind="pxm")
+    simulator.add_job(
+        "product-export-01", ["success"], kind="pxm", job_type="product-export", file=[b"a", b"b"]
+    )
+    simulator.add_job(
+        "subscription-import-01",
+        ["failed"],
+        kind="subscription-import",
+        problems=[("not a known plan", "plan_id", 3), ("not an email", "email", 7)],
     )
 
 
