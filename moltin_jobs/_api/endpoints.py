@@ -142,8 +142,8 @@ def create_release(kind: JobKind, export_full_delta: bool) -> Request:
         f"the publication of catalog {kind.parent_id}",
         kind=kind,
         body=json.dumps({"data": {"export_full_delta": export_full_delta}}).encode(),
-        uncertain_advice="A release may have been created: list_jobs() shows it once it is "
-        "published. A further one would remove the oldest.",
+        uncertain_advice="A release may have been created: the list of releases contains it once "
+        "it is published. A further one would remove the oldest.",
     )
 
 

@@ -27,6 +27,7 @@ _SERVED_JOBS: tuple[dict[str, Any], ...] = (  # arguments of Simulator.add_job
         "file": [b"sku\nshirt\n", b"sku\nshoes\n"],
     },
     {"job_id": "product-import-02", "kind": "pxm"},
+    {"job_id": "import-01", "kind": "pxm"},
     {"job_id": "release-01", "kind": "release:summer"},
     {"job_id": "billing-run-01", "kind": "subscription"},
     {

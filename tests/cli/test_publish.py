@@ -92,7 +92,7 @@ def test_interrupted_creation_of_a_release_warns_that_it_may_exist(store: Simula
     with signal_when(lambda: bool(store.requests)):
         result = run("publish", "-q", "shoes")
     assert (result.exit_code, result.stdout) == (130, "")
-    assert result.stderr.startswith("interrupted. The catalog may be publishing: check its ")
+    assert result.stderr.startswith("interrupted. A release may have been created: ")
 
 
 def test_timeout_of_the_creation_of_a_release_warns_that_it_may_exist(store: Simulator) -> None:
@@ -100,7 +100,7 @@ def test_timeout_of_the_creation_of_a_release_warns_that_it_may_exist(store: Sim
     result = run("publish", "-q", "--timeout", "0.2", "shoes")
     assert (result.exit_code, result.stdout) == (3, "")
     assert result.stderr.startswith(
-        "error: the release of this publication was not confirmed within 0.2 s. The catalog may "
+        "error: the release of this publication was not confirmed within 0.2 s. A release may "
     )
 
 
