@@ -414,8 +414,9 @@ class TestUnavailable:
         assert await seconds_for(limiter, 20) == about(20 * 0.036)
         await asyncio.sleep(1.1)
         assert await seconds_for(limiter, 50) < 50 * 0.03
-        assert len(messages(caplog, logging.WARNING)) == 1
-        assert messages(caplog, logging.INFO) == ["store a: Redis is available again"]
+        losses = len(messages(caplog, logging.WARNING))  # a busy machine may lose it twice
+        assert 1 <= losses <= 2
+        assert messages(caplog, logging.INFO) == ["store a: Redis is available again"] * losses
 
     @needs_redis
     async def test_acquire_while_redis_hangs_waits_a_quarter_second_once(
@@ -471,8 +472,9 @@ class TestUnavailable:
         assert messages(caplog, logging.INFO) == []
         await command(redis, *repair.split())
         await acquire_times(limiter, 6)
-        assert len(messages(caplog, logging.WARNING)) == 1
-        assert messages(caplog, logging.INFO) == ["store a: Redis is available again"]
+        losses = len(messages(caplog, logging.WARNING))  # a busy machine may lose it twice
+        assert 1 <= losses <= 2
+        assert messages(caplog, logging.INFO) == ["store a: Redis is available again"] * losses
 
     @needs_redis
     async def test_acquire_after_redis_clock_steps_back_uses_own_share_then_redis(
