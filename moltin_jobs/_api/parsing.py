@@ -112,7 +112,7 @@ def parse_job_list(document: Any, request: Request) -> Page[Job]:
                 unreadable.append(f"item {number} cannot be read: {reason}")
     if omitted := len(data) - len(jobs) - len(unreadable):
         unreadable.append(f"{omitted} more cannot be read")
-    total = _count(document, request.kind)
+    total = _number(_find(document, request.kind.total))
     return Page(jobs, [job.id for job in jobs], len(data), total, unreadable)
 
 
@@ -124,12 +124,10 @@ def parse_problems(document: Any, request: Request) -> Page[JobProblem]:
     for item in data:
         message = _error_text(_find(item, kind.problem_message))
         field = _text(_find(item, kind.problem_field))
-        line = _find(item, kind.problem_line)
-        problems.append(
-            JobProblem(message or json.dumps(item), field, line if isinstance(line, int) else None)
-        )
+        line = _number(_find(item, kind.problem_line))
+        problems.append(JobProblem(message or json.dumps(item), field, line))
     ids = [_text(as_object(item).get("id")) or json.dumps(item) for item in data]
-    return Page(problems, ids, len(data), _count(document, kind))
+    return Page(problems, ids, len(data), _number(_find(document, kind.total)))
 
 
 @_parser
@@ -163,11 +161,6 @@ def _list(document: object) -> list[Any]:
     if not isinstance(data, list):
         raise ValueError("data is not a list")
     return data
-
-
-def _count(document: Any, kind: JobKind) -> int | None:
-    total = _find(document, kind.total)
-    return total if isinstance(total, int) else None
 
 
 @attrs.define
@@ -233,6 +226,10 @@ def _find(value: Any, path: str) -> Any:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _error_text(value: object) -> str | None:
