@@ -173,8 +173,10 @@ class JobWatch(AsyncIterator[Job]):
             raise
         except Exception as error:  # noqa: BLE001 (an auth callable may raise anything)
             message = "the problems of this job are not known: %s"
-            extra: dict[str, object] = {"error": type(error).__name__}
-            self._log_poll(logging.WARNING, extra, message, single_line(str(error)))
+            name = type(error).__name__
+            # The text of a foreign exception may contain a secret.
+            reason = str(error) if isinstance(error, MoltinJobsError) else name
+            self._log_poll(logging.WARNING, {"error": name}, message, reason)
             return unexplained
         return failure_of(job, problems, advice=advice)
 
