@@ -186,8 +186,8 @@ class JobRequests:
             }
             items.update(new)
             offset += page.length
-            is_last = page.total is not None and offset >= page.total
-            if is_last or not page.length or (page.ids and not new):
+            # A total below the number received is wrong.
+            if offset == page.total or not page.length or (page.ids and not new):
                 return list(items.values())
         label = self.kind.label
         _log.warning("more than %d items of %ss: the others are left out", offset, label)
