@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import math
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -71,6 +72,12 @@ def page_of(ids: list[str], total: Any = None, links: Any = None) -> bytes:
     if total is not None:
         document["meta"] = {"results": {"total": total}}
     return json.dumps(document).encode()
+
+
+def release(address: str | None) -> dict[str, Any]:
+    """Return the document of a published release."""
+    links = {"delta": {"links": {"related": address}}}
+    return {"id": "a", "meta": {"release_status": "PUBLISHED"}, "relationships": links}
 
 
 async def listed(*pages: bytes) -> tuple[list[str], int]:
@@ -372,16 +379,29 @@ class TestFiles:
     ) -> None:
         simulator.add_job("a", kind="release:c", duration=0, file=b"{}")
         expired = (await session.get_job("a", kind="release:c")).file_url
-        document = {
-            "id": "a",
-            "meta": {"release_status": "PUBLISHED"},
-            "relationships": {"delta": {"links": {"related": expired}}},
-        }
         await asyncio.sleep(2 * 3600)
         simulator.requests.clear()
-        simulator.add_faults(Fault(body=json.dumps({"data": document}).encode()))
+        simulator.add_faults(Fault(body=json.dumps({"data": release(expired)}).encode()))
         path = await session.download("a", tmp_path / "delta.json", kind="release:c")
         assert (path.read_bytes(), len(simulator.requests)) == (b"{}", 2)
+
+    async def test_rejected_address_is_in_no_message_and_no_log(
+        self,
+        simulator: Simulator,
+        session: JobsSession,
+        caplog: pytest.LogCaptureFixture,
+        tmp_path: Path,
+    ) -> None:
+        caplog.set_level(logging.DEBUG)
+        simulator.add_job("a", kind="release:c", duration=0)
+        body = json.dumps({"data": release(f"{simulator.files_url}/a/delta?signature=wrong")})
+        simulator.add_faults(Fault(body=body.encode()), repeat=True)
+        with pytest.raises(APIError) as caught:
+            await session.download("a", tmp_path / "delta.json", kind="release:c")
+        assert caught.value.status == 403
+        assert str(caught.value).startswith("the file of release job a: 127.0.0.1:")
+        texts = [str(caught.value), repr(caught.value), repr(vars(caught.value)), caplog.text]
+        assert not any("signature=" in text for text in texts)
 
     @pytest.mark.parametrize(
         ("kind", "statuses", "expected"),

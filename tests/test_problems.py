@@ -351,8 +351,7 @@ class TestGetJobProblems:
         messages = [f"problem {number}" for number in range(250)]
         simulator.add_job("a", kind=kind, duration=0, problems=messages)
         problems = await session.get_job_problems("a", kind=kind)
-        assert [problem.message for problem in problems] == messages
-        assert all(problem.field is problem.line is None for problem in problems)
+        assert problems == [JobProblem(message) for message in messages]
         # Without a total, an empty page shows the end.
         offsets = [0, 100, 200] if kind == "pxm" else [0, 100, 200, 250]
         assert pages(simulator) == [f"page[limit]=100&page[offset]={offset}" for offset in offsets]
