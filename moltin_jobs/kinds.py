@@ -233,7 +233,7 @@ def kind_of(job: object, kind: JobKind | str | None) -> JobKind:
     """
     if kind is None:
         return parse(job.kind) if isinstance(job, Job) else ORDERS
-    row = kind if isinstance(kind, JobKind) else parse(kind)
+    row = parse(kind.name if isinstance(kind, JobKind) else kind)
     if isinstance(job, Job) and job.kind != row.name:
         raise ConfigurationError(
             f"kind must be {job.kind!r}, the kind of job {job.id}, not {row.name!r}"

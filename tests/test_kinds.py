@@ -174,6 +174,14 @@ class TestKindOfACall:
             await call(moltin_session, name, job, kind="typo")
         assert moltin_simulator.requests == []
 
+    async def test_kind_that_is_not_in_the_table_is_rejected_before_a_request(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        kind = attrs.evolve(kinds.PXM, name="promotion", collection="/v2/promotions/jobs")
+        with pytest.raises(ConfigurationError, match="kind must be order, pxm"):
+            await moltin_session.get_job("a", kind=kind)
+        assert moltin_simulator.requests == []
+
     @pytest.mark.parametrize("jobs", [["a", "b"], []])
     @pytest.mark.parametrize("name", ["get_jobs", "wait_for_jobs"])
     async def test_unknown_kind_is_raised_even_if_exceptions_are_returned(

@@ -1,9 +1,11 @@
 """Failed jobs of all kinds: their exceptions and their problems, in virtual time."""
 
 import asyncio
+import copy
 import json
 import logging
 import math
+import pickle
 import urllib.parse
 from collections.abc import AsyncIterator
 from typing import Any
@@ -95,6 +97,16 @@ class TestFailedWait:
         assert (error.job_id, error.job.status, error.retryable) == ("a", "failed", False)
         assert paths(simulator) == [f"{PATHS[kind]}/a"] * 2 + [f"{PATHS[kind]}/a/errors"]
         assert pages(simulator)[-1] == "page[limit]=100&page[offset]=0"
+
+    async def test_error_with_problems_can_be_pickled_and_copied(
+        self, simulator: Simulator, session: JobsSession
+    ) -> None:
+        simulator.add_job("a", kind="subscription-import", duration=0, problems=[("m", "f", 1)])
+        error = await failure(session, kind="subscription-import")
+        pickled = pickle.loads(pickle.dumps(error))  # noqa: S301 (our own data)
+        for same in (pickled, copy.copy(error), copy.deepcopy(error)):
+            assert (type(same), str(same), vars(same)) == (JobFailedError, str(error), vars(error))
+            assert same.job.details == error.job.details != {}
 
     async def test_failed_pxm_job_shows_its_only_problem(
         self, simulator: Simulator, session: JobsSession
