@@ -489,6 +489,15 @@ class TestHeaderOfAKind:
         assert {b"X-Store: 1\r\n" in head for head in server.requests} == {headers is not None}
         assert all(b"Authorization: Bearer simulator-token" in head for head in server.requests)
 
+    async def test_header_of_the_user_in_another_case_is_replaced(self) -> None:
+        async with RawServer(self.scripts()) as server:
+            headers = {"ep-inventories-multi-location": "false"}
+            async with session_with(server, headers=headers) as session:
+                await session.get_job("a", kind="inventory-import")
+        [head] = server.requests
+        assert HEADER in head
+        assert head.lower().count(b"multi-location") == 1
+
     async def test_wait_for_an_inventory_import_sends_the_header_each_time(
         self, simulator: Simulator, session: JobsSession
     ) -> None:
