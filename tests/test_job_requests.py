@@ -158,6 +158,13 @@ class TestListJobs:
         pages = [page_of(["a"]), unreadable, page_of(["b"]), page_of([])]
         assert await listed(*pages) == (["a", "b"], 4)
 
+    async def test_unreadable_jobs_count_for_the_offset(self) -> None:
+        first = json.dumps({"data": [{"id": "x"}, 5, None]}).encode()
+        async with RawServer([respond(first), respond(page_of([]))]) as server:
+            async with session_with(server) as session:
+                assert await session.list_jobs(kind="pxm") == []
+        assert b"offset%5D=3 HTTP" in server.requests[1].replace(b"offset]", b"offset%5D")
+
     async def test_number_of_pages_is_bounded(self, caplog: pytest.LogCaptureFixture) -> None:
         pages = [page_of(numbers(100 * page, 100 * page + 100)) for page in range(150)]
         ids, requests = await listed(*pages)

@@ -210,6 +210,15 @@ class TestFields:
         job = parse(kinds.SUBSCRIPTIONS, attributes=attributes, meta={"timestamps": timestamps})
         assert job.created_at == MOMENT
 
+    def test_update_of_a_run_is_read_in_either_place(self) -> None:
+        attributes = {"status": "success", "updated_at": "2020-09-22T09:00:00Z"}
+        meta = {"timestamps": {"updated_at": "2020-09-22T09:00:00Z"}}
+        both = [
+            parse(kinds.SUBSCRIPTIONS, attributes=attributes),
+            parse(kinds.SUBSCRIPTIONS, attributes={"status": "success"}, meta=meta),
+        ]
+        assert [job.updated_at for job in both] == [MOMENT, MOMENT]
+
     @pytest.mark.parametrize(
         ("text", "expected"),
         [
