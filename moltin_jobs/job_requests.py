@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from ._api import endpoints
 from ._api.content import LARGE_BODY
-from ._api.endpoints import Request
+from ._api.endpoints import Request, Response
 from ._api.failures import no_file_error, problem_of
 from ._api.parsing import (
     Page,
@@ -113,7 +113,7 @@ class JobRequests:
         request = endpoints.get_file(job_id, self.kind)
         response = await self._transport.send(request, has_connection=has_connection)
         if not self.kind.has_file_endpoint:
-            job = parse_job(response, request)
+            job = self._parse_job_of_file(response, request, response.received_at)
             if not job.file_urls:
                 raise no_file_error(response, request, job)
             check_file_index(file_index, len(job.file_urls), f"{self.kind.label} {job_id}")
@@ -126,16 +126,23 @@ class JobRequests:
         # An unknown job gives the same response as a job without a file: find out which.
         lookup = endpoints.get_job(job_id, self.kind)
         found = await self._transport.send(lookup, has_connection=has_connection)
-        try:
-            job = parse_job(found, lookup)
-        except JobNotFoundError as error:
-            error.retryable = self.source.is_recent(job_id, response.received_at)
-            raise
-        if job.state in _RECORDED_STATES:
-            self._record_state(job, job_id, response.received_at)
+        job = self._parse_job_of_file(found, lookup, response.received_at)
         no_file = no_file_error(response, request, job)
         no_file.retryable = self.source.succeeded.contains(job_id, response.received_at)
         raise no_file
+
+    def _parse_job_of_file(self, response: Response, request: Request, now: float) -> Job:
+        """Return the job whose file was requested at ``now``."""
+        job_id = request.job_id
+        assert job_id is not None, "the request is about a job"  # noqa: S101
+        try:
+            job = parse_job(response, request)
+        except JobNotFoundError as error:
+            error.retryable = self.source.is_recent(job_id, now)
+            raise
+        if job.state in _RECORDED_STATES:
+            self._record_state(job, job_id, now)
+        return job
 
     async def _fetch_list(self) -> ListSnapshot:
         """Request all jobs, or the first page of them."""

@@ -256,6 +256,19 @@ class TestPublishCatalog:
         path = await session.download(job, tmp_path / "delta.json")
         assert json.loads(path.read_bytes())["type"] == "catalog-release-delta"
 
+    async def test_404_of_a_release_that_was_just_published_delays_its_download(
+        self, simulator: Simulator, session: JobsSession, tmp_path: Path
+    ) -> None:
+        simulator.script_next_job(["PUBLISHED"])
+        job = await session.publish_catalog(CATALOG)
+        simulator.add_faults(*[404] * 5, job_id=job.id)
+        path = await session.download(job, tmp_path / "delta.json")
+        assert path.stat().st_size > 0
+        await asyncio.sleep(10)
+        simulator.add_faults(404, job_id=job.id)
+        with pytest.raises(JobNotFoundError):
+            await session.download(job, tmp_path / "delta.json")
+
     async def test_address_of_the_delta_is_in_no_log(
         self, simulator: Simulator, session: JobsSession, caplog: pytest.LogCaptureFixture
     ) -> None:
