@@ -267,14 +267,16 @@ class TestSupport:
     ) -> None:
         with pytest.raises(ConfigurationError) as caught:
             await call(moltin_session, name, "a", kind=kind)
-        assert str(caught.value) == f"kind: a {kind} job has no files"
+        assert str(caught.value) == (
+            f"kind must be order, pxm or release:CATALOG_ID, not {kind!r}: other jobs have no files"
+        )
         assert moltin_simulator.requests == []
 
     @pytest.mark.parametrize("kind", [name for name in NAMES if name != "pxm"])
     async def test_kind_that_cannot_be_cancelled_is_rejected_before_a_request(
         self, moltin_simulator: Simulator, moltin_session: JobsSession, kind: str
     ) -> None:
-        with pytest.raises(ConfigurationError, match=r"^kind: the service cannot cancel a"):
+        with pytest.raises(ConfigurationError, match=f"^kind must be pxm, not '{kind}': "):
             await moltin_session.cancel_job("a", kind=kind)
         assert moltin_simulator.requests == []
 
@@ -282,8 +284,7 @@ class TestSupport:
     async def test_kind_without_problems_is_rejected_before_a_request(
         self, moltin_simulator: Simulator, moltin_session: JobsSession, kind: str
     ) -> None:
-        with pytest.raises(
-            ConfigurationError, match=r"^kind: the service reports no problems of a"
-        ):
+        expected = f"kind must be order, pxm, subscription-import or inventory-import, not '{kind}'"
+        with pytest.raises(ConfigurationError, match=expected):
             await moltin_session.get_job_problems("a", kind=kind)
         assert moltin_simulator.requests == []

@@ -35,8 +35,8 @@ pytestmark = pytest.mark.looptime
 CATALOG = "0194f54d-f2a1-4e33-9a6e-9ec366152490"
 PATH = f"/pcm/catalogs/{CATALOG}/releases"
 MAY_PUBLISH = (
-    "The catalog may be publishing: check its releases before you publish it again, since each "
-    "release removes the oldest one."
+    "A release may have been created: the list of releases contains it once it is published. "
+    "A further one would remove the oldest."
 )
 BAD_ID = Fault(201, body=b'{"data": {"id": "a/b", "meta": {"release_status": "PENDING"}}}')
 RELEASE = {"id": "a", "type": "catalog-release", "meta": {"release_status": "PUBLISHED"}}
