@@ -279,10 +279,11 @@ class APIError(MoltinJobsError):
         advice: str | None = None,
         from_gateway: bool = False,
         sender: str = "the service",
+        reason: str | None = None,
     ) -> None:
         if from_gateway:
             sender = "a proxy or gateway, not the service,"
-        parts = [f"{description}: {sender} responded with status {status}"]
+        parts = [f"{description}: {reason or f'{sender} responded with status {status}'}"]
         texts = [errors[0].get(key) for key in ("title", "detail")] if errors else []
         parts += [single_line(text) for text in texts if isinstance(text, str) and text.strip()]
         message = ": ".join(parts).rstrip(".")

@@ -20,7 +20,7 @@ from ._tasks.semaphore import Semaphore
 from .errors import APIError, JobTimeoutError, MoltinJobsError
 from .job_requests import JobRequests
 from .models import Job
-from .settings import Polling
+from .settings import Polling, require
 
 OnCreated = Callable[[Job], object | Awaitable[object]]
 """Called with a job that was just created. May be a coroutine function."""
@@ -68,6 +68,8 @@ class Exports:
 
         ``subject`` is what a timeout before the end of the creation is about.
         """
+        is_valid = on_created is None or callable(on_created)
+        require(is_valid, "on_created", "a function or coroutine function", on_created)
         started_at = self._transport.operations.get_loop().time()
         advice = creation.uncertain_advice or ""
         with self._deadline(

@@ -47,13 +47,14 @@ class JobRequests:
         self._transport = transport
         self._content_log = content_log
         operations = transport.operations
+        fetch_problems = self.fetch_first_problems if kind.problem_message else None
         self.source: IdSource
         if by_list and kind.lists_open_jobs:
             self.source = ListSource(
-                operations, self.fetch_job, self._fetch_list, kind, self.fetch_first_problems
+                operations, self.fetch_job, self._fetch_list, kind, fetch_problems
             )
         else:
-            self.source = IdSource(operations, self.fetch_job, kind, self.fetch_first_problems)
+            self.source = IdSource(operations, self.fetch_job, kind, fetch_problems)
 
     async def fetch_job(self, job_id: str, previous: Snapshot | None = None) -> Snapshot:
         """Request a job. If the response is that of ``previous``, return the same `Job` object."""
@@ -101,9 +102,7 @@ class JobRequests:
         return await self._fetch_pages(fetch_page, retrier)
 
     async def fetch_first_problems(self, job_id: str) -> list[JobProblem]:
-        """Request the first page of the problems of a job, if there is a request for them."""
-        if not self.kind.problem_message:
-            return []
+        """Request the first page of the problems of a job."""
         return (await self._fetch_problems(job_id, 0)).items
 
     async def fetch_file_url(
@@ -153,11 +152,7 @@ class JobRequests:
         """Return a page of the jobs, its moment, and the size and the hash of its content."""
         request = endpoints.list_jobs(self.kind, offset)
         response = await self._transport.send(request)
-        if len(response.body) > LARGE_BODY:
-            with Operation(self._transport.operations):
-                page = await run_in_thread(parse_job_list, response, request)
-        else:
-            page = parse_job_list(response, request)
+        page = await self._parse(parse_job_list, response, request)
         for job in page.items:
             if job.state in _RECORDED_STATES:
                 self._record_state(job, job.id, response.received_at)
@@ -169,36 +164,49 @@ class JobRequests:
     async def _fetch_problems(self, job_id: str, offset: int) -> Page[JobProblem]:
         request = endpoints.list_problems(job_id, self.kind, offset)
         try:
-            return parse_problems(await self._transport.send(request), request)
+            return await self._parse(parse_problems, await self._transport.send(request), request)
         except APIError as error:
             problem = problem_of(error)
-            if problem is None:
+            if problem is None or offset:
                 raise
-        return Page([problem], [problem.message], length=1, total=1)
+        return Page([problem], [""], length=1, total=1)
+
+    async def _parse(
+        self, parse: Callable[[Response, Request], T], response: Response, request: Request
+    ) -> T:
+        """Parse a response, in a thread if it is large."""
+        if len(response.body) <= LARGE_BODY:
+            return parse(response, request)
+        with Operation(self._transport.operations):
+            return await run_in_thread(parse, response, request)
 
     async def _fetch_pages(
         self, fetch_page: Callable[[int], Awaitable[Page[T]]], retrier: Retrier
     ) -> list[T]:
         """Return the items of all pages. The services' links to the next page are not reliable."""
-        items: dict[str, T] = {}
+        items: list[T] = []
+        previous: list[T] = []
+        ids: set[str] = set()
         offset = 0
         for _ in range(MAX_PAGES):
             page = await retrier.run(fetch_page, offset)
             if not self.kind.is_paged:
                 return page.items
-            new = {
-                key: item
-                for key, item in zip(page.ids, page.items, strict=True)
-                if key not in items
-            }
-            items.update(new)
+            # Pages overlap if items are added meanwhile. Items without an id count as new.
+            pairs = zip(page.ids, page.items, strict=True)
+            new = [item for key, item in pairs if not key or key not in ids]
+            if new and new == previous:  # the same page again
+                return items
+            previous = new
+            items += new
+            ids.update(page.ids)
             offset += page.length
             # A total below the number received is wrong.
             if offset == page.total or not page.length or (page.ids and not new):
-                return list(items.values())
-        label = self.kind.label
-        _log.warning("more than %d items of %ss: the others are left out", offset, label)
-        return list(items.values())
+                return items
+        message = "a list of the service is left out from item %d on, the limit"
+        _log.warning(message, offset + 1, extra={"job_kind": self.kind.name})
+        return items
 
     def _record_state(self, job: Job, job_id: str, now: float) -> None:
         """Log an undocumented status, or remember that the job has succeeded."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
-from .errors import ConfigurationError, describe
+from .errors import ConfigurationError, describe, single_line
 from .models import Job, is_job_id, job_label
 
 
@@ -234,9 +234,13 @@ def kind_of(job: object, kind: JobKind | str | None) -> JobKind:
     if kind is None:
         return parse(job.kind) if isinstance(job, Job) else ORDERS
     row = parse(kind.name if isinstance(kind, JobKind) else kind)
+    if isinstance(kind, JobKind) and kind != row:
+        raise ConfigurationError(
+            f"kind must be one of moltin_jobs.kinds, not a changed {row.name!r}"
+        )
     if isinstance(job, Job) and job.kind != row.name:
         raise ConfigurationError(
-            f"kind must be {job.kind!r}, the kind of job {job.id}, not {row.name!r}"
+            f"kind must be {job.kind!r}, the kind of job {single_line(job.id)}, not {row.name!r}"
         )
     return row
 

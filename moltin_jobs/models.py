@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import enum
 import re
@@ -130,7 +131,7 @@ def _to_json(_: object, __: attrs.Attribute[Any], value: Any) -> Any:
     if isinstance(value, datetime.datetime):
         return value.isoformat()
     if isinstance(value, Mapping):
-        return dict(value)
+        return copy.deepcopy(dict(value))
     return list(value) if isinstance(value, tuple) else value
 
 

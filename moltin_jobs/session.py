@@ -544,14 +544,14 @@ class JobsSession:
 
     def _resolve(self, job: object, kind: Kind) -> tuple[JobRequests, str]:
         """Return the requests for the kind of a job, and its id."""
-        requests = self._orders
-        if kind is not None or isinstance(job, Job):
-            requests = self._requests_of(kinds.kind_of(job, kind))
         job_id = job.id if isinstance(job, Job) else job
         if isinstance(job_id, uuid.UUID):
             job_id = str(job_id)
+        is_order = kind is None and not isinstance(job, Job)
+        resolved = ORDERS if is_order else kinds.kind_of(job, kind)
         if not is_job_id(job_id):
             raise InvalidJobIdError(job_id)
+        requests = self._orders if is_order else self._requests_of(resolved)
         if job_id in requests.kind.aliases:
             raise ConfigurationError(f"{job_id!r} is not the id of a release: pass the id itself")
         return requests, job_id

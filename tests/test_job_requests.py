@@ -169,7 +169,9 @@ class TestListJobs:
         pages = [page_of(numbers(100 * page, 100 * page + 100)) for page in range(150)]
         ids, requests = await listed(*pages)
         assert (len(ids), requests) == (10_100, 101)
-        assert caplog.messages == ["more than 10100 items of pxm jobs: the others are left out"]
+        assert caplog.messages == [
+            "a list of the service is left out from item 10101 on, the limit"
+        ]
 
     async def test_offsets_are_those_of_the_items_received(
         self, simulator: Simulator, session: JobsSession

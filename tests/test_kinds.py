@@ -259,6 +259,16 @@ class TestKindOfACall:
         assert (await moltin_session.wait_for_job(CATALOG, kind="pxm")).id == str(CATALOG)
 
 
+class TestChangedKind:
+    async def test_changed_kind_is_rejected_before_a_request(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession
+    ) -> None:
+        changed = attrs.evolve(kinds.PXM, collection="/custom/jobs")
+        with pytest.raises(ConfigurationError, match="not a changed 'pxm'"):
+            await moltin_session.get_job("a", kind=changed)
+        assert moltin_simulator.requests == []
+
+
 class TestSupport:
     @pytest.mark.parametrize("kind", WITHOUT_FILES)
     @pytest.mark.parametrize("name", ["get_file_url", "download"])

@@ -216,3 +216,10 @@ class TestSessionStats:
         assert stats == SessionStats(**dict.fromkeys(names, 1))
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
             stats.waits = 2  # type: ignore[misc]  # refusing it is the point
+
+
+class TestDetails:
+    def test_change_of_a_dict_leaves_the_job_as_it_is(self) -> None:
+        job = Job(id="a", status="success", details={"report": {"failures": 1}})
+        job.to_dict()["details"]["report"]["failures"] = 0
+        assert job.details["report"] == {"failures": 1}

@@ -179,7 +179,7 @@ class TestFailedWait:
         assert paths(simulator) == ["/pcm/jobs/a", *["/pcm/jobs/a/errors"] * expected]
         assert loop_time() <= 10
         record = caplog.records[-1]
-        assert record.getMessage().startswith("the problems of this job are not known: ")
+        assert record.getMessage().startswith("the request for the problems has failed: ")
         fields = [getattr(record, field) for field in ("job_id", "job_kind", "attempt", "error")]
         assert fields == ["a", "pxm", 1, name]
 
@@ -422,7 +422,42 @@ class TestGetJobProblems:
         problems = await session.get_job_problems("a", kind="inventory-import")
         assert problems == [JobProblem("missing csv header: name")]
 
-    async def test_problems_without_ids_are_told_apart_by_their_content(
+    async def test_rejection_of_a_later_page_is_an_error(
+        self, simulator: Simulator, session: JobsSession
+    ) -> None:
+        items = [{"id": str(number), "meta": {"error": "e"}} for number in range(100)]
+        page = Fault(body=json.dumps({"data": items}).encode())
+        path = "/v2/inventories/imports/a/errors"
+        simulator.add_faults(page, MISSING_HEADER, path=path)
+        with pytest.raises(APIError, match="missing csv header: name"):
+            await session.get_job_problems("a", kind="inventory-import")
+
+    async def test_equal_problems_without_ids_are_all_returned(
+        self, simulator: Simulator, session: JobsSession
+    ) -> None:
+        data = {
+            "data": [{"attributes": {"message": "m"}}] * 100,
+            "meta": {"results": {"total": 150}},
+        }
+        first = Fault(body=json.dumps(data).encode())
+        data["data"] = data["data"][:50]  # type: ignore[index]
+        last = Fault(body=json.dumps(data).encode())
+        simulator.add_faults(first, last, path="/pcm/jobs/a/errors")
+        problems = await session.get_job_problems("a", kind="pxm")
+        assert problems == [JobProblem("m")] * 150
+
+    async def test_waits_for_one_failed_job_share_the_request_for_its_problems(
+        self, simulator: Simulator, session: JobsSession
+    ) -> None:
+        simulator.add_job("a", kind="pxm", duration=0, problems=["p"])
+        jobs = [Job(id="a", kind="pxm", status="pending")] * 20
+        outcomes = await session.wait_for_jobs(jobs, return_exceptions=True)
+        assert [getattr(outcome, "problems", None) for outcome in outcomes] == [
+            (JobProblem("p"),)
+        ] * 20
+        assert paths(simulator).count("/pcm/jobs/a/errors") == 1
+
+    async def test_page_without_ids_that_repeats_is_the_last(
         self, simulator: Simulator, session: JobsSession
     ) -> None:
         items = [{"meta": {"error": f"e{number}"}} for number in (1, 2, 1)]
@@ -430,7 +465,7 @@ class TestGetJobProblems:
         path = "/v2/subscriptions/imports/a/errors"
         simulator.add_faults(Fault(body=body), path=path, repeat=True)
         problems = await session.get_job_problems("a", kind="subscription-import")
-        assert [problem.message for problem in problems] == ["e1", "e2"]
+        assert [problem.message for problem in problems] == ["e1", "e2", "e1"]
         assert len(simulator.requests) == 2
 
     async def test_job_object_needs_no_kind(

@@ -67,6 +67,20 @@ def methods(simulator: Simulator) -> list[str]:
 
 
 class TestPublishCatalog:
+    async def test_on_created_that_is_no_function_is_rejected_before_a_request(
+        self, simulator: Simulator, session: JobsSession
+    ) -> None:
+        with pytest.raises(ConfigurationError, match=r"^on_created must be a function"):
+            await session.publish_catalog(CATALOG, on_created=123)  # type: ignore[arg-type]
+        assert simulator.requests == []
+
+    async def test_404_advises_to_check_the_catalog(
+        self, simulator: Simulator, session: JobsSession
+    ) -> None:
+        simulator.add_faults(404)
+        with pytest.raises(APIError, match="Check the id of the catalog"):
+            await session.publish_catalog(CATALOG)
+
     @pytest.mark.parametrize("catalog_id", [CATALOG, uuid.UUID(CATALOG)])
     async def test_published_release_is_returned(
         self, simulator: Simulator, session: JobsSession, catalog_id: Any

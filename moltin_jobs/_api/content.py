@@ -10,6 +10,7 @@ from .masking import mask_document
 
 _WHITE_SPACE = " \t\n\r"
 """What RFC 8259 allows around a document."""
+_MAX_DEPTH = 32
 LARGE_BODY = 1 << 20
 """Size in bytes from which a document is parsed in a thread."""
 
@@ -47,6 +48,14 @@ def load_json(response: Response, request: Request) -> Any:
 def as_object(value: object) -> dict[str, Any]:
     """Return a JSON object. Anything else counts as an empty one."""
     return value if isinstance(value, dict) else {}
+
+
+def is_shallow(value: object, depth: int = _MAX_DEPTH) -> bool:
+    """Return whether a JSON value is nested less deeply than pickle, which recurses, can follow."""
+    if isinstance(value, (dict, list)):
+        items = value.values() if isinstance(value, dict) else value
+        return depth > 0 and all(is_shallow(item, depth - 1) for item in items)
+    return True
 
 
 def _parse_int(digits: str) -> float:

@@ -18,13 +18,11 @@ from ..errors import (
 )
 from ..models import Job, JobProblem
 from ..settings import MAX_SECONDS
-from .content import as_object, load_json
+from .content import as_object, is_shallow, load_json
 from .endpoints import Request, Response
 from .masking import mask, mask_body
 
 _STATUSES_OF_ACCESS = (401, 403, 404)
-_MAX_ERROR_DEPTH = 32
-"""Deeper error objects are left out: pickle, which exceptions must support, is recursive."""
 _CREDENTIALS_ADVICE = (
     "Check the client id and secret, and that base_url is the region of the store."
 )
@@ -65,8 +63,9 @@ def no_file_error(response: Response, request: Request, job: Job) -> JobNotFound
     if response.status == 404:
         error = api_error(response, request, advice)
     else:  # the document of the job names no file
+        reason = "the response names no address"
         error = JobNotFoundError(
-            response.status, request.description, job_id=request.job_id, advice=advice
+            404, request.description, reason=reason, job_id=request.job_id, advice=advice
         )
     assert isinstance(error, JobNotFoundError), "the class for a 404"  # noqa: S101
     error.job = job
@@ -91,7 +90,7 @@ def mark_uncertain(error: MoltinJobsError, request: Request) -> None:
 
 
 def problem_of(error: APIError) -> JobProblem | None:
-    """Return the problem of a job that the response to a request for its problems states itself.
+    """Return the reason in a 4xx response to a request for problems, if it has one.
 
     The service rejects some imports as a whole, for example without a required column.
     """
@@ -137,7 +136,8 @@ def _classify(response: Response, request: Request) -> tuple[type[APIError], str
         )
     if status == 404:
         if request.job_id is None:
-            return APIError, None
+            advice = "Check the id of the catalog, and the store."
+            return APIError, advice if request.kind.parent_id else None
         return JobNotFoundError, request.kind.not_found_advice
     return API_ERROR_CLASSES.get(status, APIError), None
 
@@ -153,11 +153,4 @@ def _error_objects(document: dict[str, Any]) -> list[dict[str, Any]]:
     if found is None and "title" in document:
         found = document
     objects = found if isinstance(found, list) else [found]
-    return [error for error in objects if isinstance(error, dict) and _is_shallow(error)]
-
-
-def _is_shallow(value: object, depth: int = _MAX_ERROR_DEPTH) -> bool:
-    if isinstance(value, (dict, list)):
-        items = value.values() if isinstance(value, dict) else value
-        return depth > 0 and all(_is_shallow(item, depth - 1) for item in items)
-    return True
+    return [error for error in objects if isinstance(error, dict) and is_shallow(error)]

@@ -19,7 +19,7 @@ from ..errors import MoltinJobsError, describe, single_line
 from ..kinds import JobKind
 from ..models import Job, JobProblem, is_job_id
 from ..settings import MAX_SECONDS, Secret, is_token
-from .content import as_object, load_json
+from .content import as_object, is_shallow, load_json
 from .endpoints import Request, Response
 from .failures import api_error, invalid_response, mark_uncertain
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 _MAX_UNREADABLE = 100
 """Unreadable items of a list that are described. The others are counted."""
-_GO_TIMESTAMP = re.compile(r"(\S+) (\S+) ([+-]\d{4}) .*")
+_GO_TIMESTAMP = re.compile(r"(\S{1,20}) (\S{1,20}) ([+-]\d{4})( .*)?")
 """Format of Go's ``String()``, which old jobs have: ``2023-11-27 12:32:50.036 +0000 UTC``."""
 _Reader = Callable[[Any], Any]
 _NEVER = "0001-"
@@ -41,7 +41,7 @@ class Page(Generic[T]):
     items: list[T]
     """Items that can be read."""
     ids: list[str]
-    """Ids of these items."""
+    """Ids of these items, empty for one without."""
     length: int
     """Number of all items."""
     total: int | None = None
@@ -126,7 +126,7 @@ def parse_problems(document: Any, request: Request) -> Page[JobProblem]:
         field = _text(_find(item, kind.problem_field))
         line = _number(_find(item, kind.problem_line))
         problems.append(JobProblem(message or json.dumps(item), field, line))
-    ids = [_text(as_object(item).get("id")) or json.dumps(item) for item in data]
+    ids = [_text(as_object(item).get("id")) or "" for item in data]
     return Page(problems, ids, len(data), _number(_find(document, kind.total)))
 
 
@@ -212,7 +212,8 @@ def _structure_job(source: tuple[Any, JobKind], _: type[Job]) -> Job:
         for name, path in kind.fallbacks.items():
             fields[name] = fields[name] or _READERS[name](_find(data, path))
     if kind.details:
-        details = {path.rpartition(".")[2]: _find(data, path) for path in kind.details}
+        found = {path.rpartition(".")[2]: _find(data, path) for path in kind.details}
+        details = {key: value if is_shallow(value) else None for key, value in found.items()}
         fields["details"] = types.MappingProxyType(details)
     return job
 
@@ -255,7 +256,8 @@ def _timestamp(value: Any) -> datetime.datetime | None:
         if value.startswith(_NEVER):
             return None
         if " " in value:
-            value = _GO_TIMESTAMP.sub(r"\1T\2\3", value)
+            go_string = _GO_TIMESTAMP.fullmatch(value)
+            value = "{}T{}{}".format(*go_string.groups()) if go_string else value
         moment = datetime.datetime.fromisoformat(value.upper())
         if moment.tzinfo is datetime.UTC:
             return moment

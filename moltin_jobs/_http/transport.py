@@ -384,10 +384,10 @@ class Transport:
             response.close()  # otherwise the connection has been released already
         status = response.status
         if _log.isEnabledFor(logging.DEBUG):
-            job_id = attempt.request.job_id
-            extra = (
-                {} if job_id is None else {"job_id": job_id, "job_kind": attempt.request.kind.name}
-            )
+            request = attempt.request
+            extra = {} if request.client_secret is not None else {"job_kind": request.kind.name}
+            if request.job_id is not None:
+                extra["job_id"] = request.job_id
             _log.debug("%s %s: %d", response.method, response.url, status, extra=extra)
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         secret = attempt.token or attempt.request.client_secret

@@ -79,12 +79,7 @@ FetchJob = Callable[[str, Snapshot | None], Coroutine[Any, Any, Snapshot]]
 """Requests a job by its id. Takes the id and the previous result."""
 FetchList = Callable[[], Coroutine[Any, Any, ListSnapshot]]
 FetchProblems = Callable[[str], Coroutine[Any, Any, Sequence[JobProblem]]]
-"""Requests the problems of a failed job. Takes the id."""
-
-
-async def no_problems(_: str) -> Sequence[JobProblem]:
-    """Request nothing, since the service has no problems of jobs of this kind."""
-    return ()
+"""Requests the problems of a failed job. Takes the id. A source without it has none to request."""
 
 
 class IdSource:
@@ -98,11 +93,12 @@ class IdSource:
         operations: Operations,
         fetch_job: FetchJob,
         kind: JobKind = ORDERS,
-        fetch_problems: FetchProblems = no_problems,
+        fetch_problems: FetchProblems | None = None,
     ) -> None:
         self.operations = operations
         self.kind = kind
-        self.fetch_problems = fetch_problems
+        self._fetch_problems = fetch_problems
+        self._problem_flights: dict[str, SingleFlight[Sequence[JobProblem]]] = {}
         self.waits: dict[str, int] = {}
         """Number of waits for each job."""
         self.created = RecentJobs()
@@ -128,6 +124,7 @@ class IdSource:
         if not self.waits[job_id]:
             del self.waits[job_id]
             self._flights.pop(job_id, None)
+            self._problem_flights.pop(job_id, None)
 
     def fetch(self, poll: Poll) -> Awaitable[Snapshot]:
         """Request the job, alone or together with other waits for it."""
@@ -140,6 +137,19 @@ class IdSource:
             self._flights[job_id] = flight
         return fetch_shared(flight, poll)
 
+    async def fetch_problems(self, job_id: str) -> Sequence[JobProblem]:
+        """Request the problems of a failed job, once for all waits for it."""
+        fetch = self._fetch_problems
+        if fetch is None:
+            return ()
+        flight = self._problem_flights.get(job_id)
+        if flight is None:
+            if self.waits.get(job_id, 0) <= 1:
+                return await fetch(job_id)
+            flight = SingleFlight(self.operations, lambda: fetch(job_id))
+            self._problem_flights[job_id] = flight
+        return await flight.get(fresh_after=-math.inf)
+
 
 class ListSource(IdSource):
     """Poll all jobs by one list. Jobs for which the list is of no use are polled by id."""
@@ -150,7 +160,7 @@ class ListSource(IdSource):
         fetch_job: FetchJob,
         fetch_list: FetchList,
         kind: JobKind = ORDERS,
-        fetch_problems: FetchProblems = no_problems,
+        fetch_problems: FetchProblems | None = None,
     ) -> None:
         super().__init__(operations, fetch_job, kind, fetch_problems)
         self._fetch_list = fetch_list

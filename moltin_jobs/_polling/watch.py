@@ -172,7 +172,7 @@ class JobWatch(AsyncIterator[Job]):
         except (JobFailedError, SessionClosedError):
             raise
         except Exception as error:  # noqa: BLE001 (an auth callable may raise anything)
-            message = "the problems of this job are not known: %s"
+            message = "the request for the problems has failed: %s"
             name = type(error).__name__
             # The text of a foreign exception may contain a secret.
             reason = str(error) if isinstance(error, MoltinJobsError) else name

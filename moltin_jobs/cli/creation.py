@@ -105,7 +105,7 @@ async def publish(
     Example: moltin-jobs publish --timeout 600 CATALOG_ID
     """
     kind = catalog_releases(catalog_id)
-    may_exist = create_release(kind, full_delta).uncertain_advice or ""
+    may_exist = output.reword(create_release(kind, full_delta).uncertain_advice or "")
     release_id = resume = ""
     output.advice_on_interrupt = lambda: f"To continue: {resume}" if resume else may_exist
 

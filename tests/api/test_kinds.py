@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -404,3 +405,11 @@ class TestRequests:
             b"{}",
             b'{"data": {"export_full_delta": true}}',
         )
+
+
+def test_details_that_are_nested_too_deeply_for_pickle_are_none() -> None:
+    report = b'{"a":' * 600 + b"1" + b"}" * 600
+    body = b'{"data":{"id":"a","attributes":{"status":"success"},"meta":{"report":%s}}}' % report
+    job = parse_job(make_response(body), endpoints.get_job("a", kinds.SUBSCRIPTIONS))
+    assert job.details == {"external_ref": None, "report": None}
+    assert pickle.loads(pickle.dumps(job)) == job  # noqa: S301 (made on this line)

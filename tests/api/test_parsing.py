@@ -404,6 +404,7 @@ class TestTimestamps:
             pytest.param("Mon, 20 Aug 2018 15:01:13 GMT", None, id="http-date"),
             pytest.param("1534777273", None, id="epoch-seconds"),
             pytest.param("x" * 10_000, None, id="long"),
+            pytest.param("x" * 200_000 + " ", None, id="long-with-space"),
             pytest.param("2018-08-20T15:01:13.\ud800Z", None, id="lone-surrogate"),
             pytest.param(1534777273, None, id="number"),
         ],
