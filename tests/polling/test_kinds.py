@@ -86,9 +86,9 @@ class TestById:
             session = open_session(auth=auth, base_url=simulator.url, rate_limit=20)
             jobs = []
             for kind in PATHS:
-                for number in range(20):
+                for number in range(5):
                     job_id = f"{kind.partition(':')[0]}-{number}"
-                    simulator.add_job(job_id, kind=kind, duration=2)
+                    simulator.add_job(job_id, kind=kind, duration=1)
                     jobs.append(Job(id=job_id, kind=kind, status="pending"))
             done = await session.wait_for_jobs(jobs, timeout=600)
             assert [(job.id, job.kind) for job in done] == [(job.id, job.kind) for job in jobs]
@@ -116,7 +116,7 @@ class TestById:
         for kind in PATHS:
             simulator.add_job(kind.replace(":", "-"), kind=kind, duration=math.inf)
         waits = [
-            asyncio.create_task(session.wait_for_job(kind.replace(":", "-"), kind=kind, timeout=9))
+            asyncio.create_task(session.wait_for_job(kind.replace(":", "-"), kind=kind, timeout=2))
             for kind in PATHS
         ]
         await asyncio.sleep(0.3)
