@@ -157,10 +157,10 @@ def test_download_with_timeout_exits_with_3(
 ) -> None:
     store.add_job("a", ["success"])
     locate_file_at(store, slow_file_host, "a")
-    result = run("download", "--timeout", "0.3", "a", str(destination))
+    result = run("download", "--timeout", "0.8", "a", str(destination))
     assert (result.exit_code, result.stdout) == (3, "")
     assert result.stderr == (
-        "error: job a was not downloaded within 0.3 s. Download it again, or use a longer "
+        "error: job a was not downloaded within 0.8 s. Download it again, or use a longer "
         "--timeout.\n"
     )
     assert not list(destination.parent.iterdir())

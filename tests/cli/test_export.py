@@ -40,12 +40,12 @@ def test_export_that_times_out_exits_with_3_and_names_the_commands_to_continue(
     store: Simulator, destination: Path
 ) -> None:
     store.script_next_job(["pending"])
-    result = run("export", "-q", "--timeout", "0.15", str(destination))
+    result = run("export", "-q", "--timeout", "0.8", str(destination))
     assert (result.exit_code, result.stdout) == (3, "")
     job_id = looked_up(store)[0]
     error, hint = result.stderr.splitlines()
     assert error == (
-        f"error: job {job_id} was not exported within 0.15 s. Wait again, or use a longer "
+        f"error: job {job_id} was not exported within 0.8 s. Wait again, or use a longer "
         "--timeout."
     )
     assert hint == (
@@ -56,7 +56,7 @@ def test_export_that_times_out_exits_with_3_and_names_the_commands_to_continue(
 def test_command_to_continue_keeps_the_name_of_the_file(store: Simulator, tmp_path: Path) -> None:
     destination = tmp_path / "base_url.csv"
     store.script_next_job(["pending"])
-    result = run("export", "-q", "--timeout", "0.15", str(destination))
+    result = run("export", "-q", "--timeout", "0.8", str(destination))
     assert result.stderr.endswith(f" {destination}\n")
 
 
@@ -65,7 +65,7 @@ def test_command_to_continue_works_for_a_file_that_begins_with_a_dash(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     store.script_next_job(["pending"])
-    result = run("export", "-q", "--timeout", "0.15", "--", "-orders.csv")
+    result = run("export", "-q", "--timeout", "0.8", "--", "-orders.csv")
     assert re.search(r"download -- \S+ -orders\.csv\n$", result.stderr)
 
 
@@ -112,10 +112,10 @@ def test_export_whose_wait_ends_in_an_outage_names_the_commands_to_continue(
 
 def test_timeout_of_an_export_bounds_the_creation(store: Simulator, destination: Path) -> None:
     store.add_faults("hang")
-    result = run("export", "-q", "--timeout", "0.2", str(destination))
+    result = run("export", "-q", "--timeout", "0.8", str(destination))
     assert (result.exit_code, result.stdout) == (3, "")
     assert result.stderr == (
-        "error: the job of this export was not confirmed within 0.2 s. The job may have been "
+        "error: the job of this export was not confirmed within 0.8 s. The job may have been "
         "created: run 'moltin-jobs list' before you create it again.\n"
     )
 
@@ -126,10 +126,10 @@ def test_timeout_of_an_export_bounds_the_download(store: Simulator, destination:
     created = {"data": {"id": "a", "status": "success"}}
     store.add_faults(Fault(202, body=json.dumps(created).encode()), path="/v2/jobs")
     store.add_faults("hang", path="/v2/jobs/a/file", repeat=True)
-    result = run("export", "-q", "--timeout", "0.4", str(destination))
+    result = run("export", "-q", "--timeout", "0.9", str(destination))
     assert (result.exit_code, result.stdout) == (3, "")
     assert result.stderr == (
-        f"error: job a was not exported within 0.4 s. Wait again, or use a longer --timeout.\n"
+        f"error: job a was not exported within 0.9 s. Wait again, or use a longer --timeout.\n"
         f"to continue: moltin-jobs wait a && moltin-jobs download a {destination}\n"
     )
 
@@ -147,7 +147,7 @@ def test_export_to_a_missing_directory_creates_no_job(store: Simulator, tmp_path
     [
         ([400], 6, "error: the creation of a job: the service responded with status 400"),
         (["failed"], 1, f"\tfailed\t{FAILURE}\n"),
-        ([], 3, "was not exported within 0.2 s"),
+        ([], 3, "was not exported within 0.8 s"),
     ],
 )
 def test_export_that_fails_saves_nothing(
@@ -157,7 +157,7 @@ def test_export_that_fails_saves_nothing(
     failed = {"id": "a", "status": "failed", "error": FAILURE}
     response = Fault(202, body=json.dumps({"data": failed}).encode())
     store.add_faults(*[response if fault == "failed" else fault for fault in faults * 2])
-    result = run("export", "-q", "--timeout", "0.2", str(destination))
+    result = run("export", "-q", "--timeout", "0.8", str(destination))
     assert result.exit_code == code
     assert text in result.output
     assert not list(destination.parent.iterdir())

@@ -53,11 +53,11 @@ def test_publish_that_fails_prints_the_release_and_exits_with_1(store: Simulator
 
 def test_publish_that_times_out_names_the_command_to_continue(store: Simulator) -> None:
     store.script_next_job(["PENDING"])
-    result = run("publish", "-q", "--timeout", "0.2", "shoes")
+    result = run("publish", "-q", "--timeout", "0.8", "shoes")
     assert (result.exit_code, result.stdout) == (3, "")
     release_id = release_ids(store)[0]
     error, hint = result.stderr.splitlines()
-    assert error.startswith(f"error: release job {release_id} did not end within 0.2 s ")
+    assert error.startswith(f"error: release job {release_id} did not end within 0.8 s ")
     assert hint == f"to continue: moltin-jobs wait --kind release:shoes {release_id}"
 
 
@@ -97,10 +97,10 @@ def test_interrupted_creation_of_a_release_warns_that_it_may_exist(store: Simula
 
 def test_timeout_of_the_creation_of_a_release_warns_that_it_may_exist(store: Simulator) -> None:
     store.add_faults("hang")
-    result = run("publish", "-q", "--timeout", "0.2", "shoes")
+    result = run("publish", "-q", "--timeout", "0.8", "shoes")
     assert (result.exit_code, result.stdout) == (3, "")
     assert result.stderr.startswith(
-        "error: the release of this publication was not confirmed within 0.2 s. A release may "
+        "error: the release of this publication was not confirmed within 0.8 s. A release may "
     )
 
 

@@ -79,10 +79,10 @@ def test_wait_for_an_unknown_job_prints_it_in_the_progress(store: Simulator) -> 
 def test_wait_with_timeout_exits_with_3_and_names_the_option(store: Simulator) -> None:
     store.add_job("a", ["pending"])
     store.add_job("b", ["pending", "success"])
-    result = run("wait", "--timeout", "0.15", "a", "b")
+    result = run("wait", "--timeout", "0.8", "a", "b")
     assert result.exit_code == 3
     assert result.stdout.startswith("b\tsuccess")
-    assert "error: job a did not end within 0.15 s (last status 'pending', " in result.stderr
+    assert "error: job a did not end within 0.8 s (last status 'pending', " in result.stderr
     assert result.stderr.endswith("Wait again, or use a longer --timeout.\n")
     assert progress_texts(result.stderr)[-1] == "timed out"
 
