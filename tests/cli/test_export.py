@@ -45,8 +45,7 @@ def test_export_that_times_out_exits_with_3_and_names_the_commands_to_continue(
     job_id = looked_up(store)[0]
     error, hint = result.stderr.splitlines()
     assert error == (
-        f"error: job {job_id} was not exported within 0.8 s. Wait again, or use a longer "
-        "--timeout."
+        f"error: job {job_id} was not exported within 0.8 s. Wait again, or use a longer --timeout."
     )
     assert hint == (
         f"to continue: moltin-jobs wait {job_id} && moltin-jobs download {job_id} {destination}"
