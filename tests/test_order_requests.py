@@ -15,6 +15,8 @@ from moltin_jobs import ClientCredentials, JobNotFoundError, JobsSession, Pollin
 from moltin_jobs.testing import Simulator
 
 RECORDED = Path(__file__).parent / "recorded" / "order_requests.txt"
+PAUSE = 0.01
+"""Seconds after which a wait requests a list of its own, also with the coarse clock of uvloop."""
 POLLING = Polling(initial_interval=0.01, max_interval=0.01)
 
 
@@ -55,7 +57,9 @@ async def use_every_method(simulator: Simulator, url: str, directory: Path, poll
         await session.get_job("a")
         await session.get_jobs(["a"])
         await session.wait_for_job("b", timeout=60)
+        await asyncio.sleep(PAUSE)
         await session.wait_for_jobs(["a"])
+        await asyncio.sleep(PAUSE)
         assert [job.status async for job in session.watch_job("a")] == ["success"]
         await session.list_jobs()
         await session.create_job("order_export", filter="gt(created_at,2018-09-01)")
