@@ -4,12 +4,14 @@ import asyncio
 import importlib
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import hypothesis
 import pytest
 from blockbuster import blockbuster_ctx
+
+from moltin_jobs.testing import Simulator
 
 pytest_plugins = ["moltin_jobs.testing.plugin"]
 
@@ -92,6 +94,13 @@ def _no_blocking_calls() -> Iterator[None]:
         # The tracer of coverage waits for its own lock, in the code that runs as two threads meet.
         guard.functions["threading.Lock.acquire"].deactivate()
         yield
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    """A simulator without a rate limit."""
+    async with Simulator(rate_limit=None) as simulator:
+        yield simulator
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from moltin_jobs import JobsSession, MoltinJobsError, Retry
+from moltin_jobs.testing import Simulator
+from tests.raw_server import RawServer
 
 ONCE = Retry(max_attempts=1)
 
@@ -15,6 +17,11 @@ class HangingLimiter:
 
     async def acquire(self) -> None:
         await asyncio.Event().wait()
+
+
+def session_with(server: Simulator | RawServer, **options: Any) -> JobsSession:
+    """Return a session that uses a server of the tests."""
+    return JobsSession(**{"auth": "simulator-token", "base_url": server.url} | options)
 
 
 async def lookup_error(base_url: str, **options: Any) -> MoltinJobsError:

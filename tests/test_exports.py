@@ -33,7 +33,7 @@ from moltin_jobs import (
 from moltin_jobs.testing.simulator import Fault, Simulator
 from tests.file_host import FileHost, names_in, send_and_hang
 from tests.raw_server import RawServer, hang, http, job, send
-from tests.sessions import ONCE, HangingLimiter, assert_idle
+from tests.sessions import ONCE, HangingLimiter, assert_idle, session_with
 
 pytestmark = pytest.mark.looptime
 
@@ -41,10 +41,6 @@ MAY_EXIST = "The job may have been created: check list_jobs() before you create 
 DOCUMENTED_FILTER = "gt(created_at,2018-09-01):lt(created_at,2018-10-01)"
 FILE_URL_PATH = "/v2/jobs/a/file"
 dialects = pytest.mark.parametrize("dialect", ["current", "older"])
-
-
-def session_with(server: Simulator | RawServer, **options: Any) -> JobsSession:
-    return JobsSession(**{"auth": "simulator-token", "base_url": server.url} | options)
 
 
 def loop_time() -> float:

@@ -28,37 +28,20 @@ from moltin_jobs import (
 from moltin_jobs.testing import Fault, Simulator
 from tests.file_host import names_in
 from tests.raw_server import RawServer, Script, respond
-from tests.sessions import assert_idle
+from tests.service_paths import PATHS
+from tests.sessions import assert_idle, session_with
 
 pytestmark = pytest.mark.looptime
 
-PATHS = {
-    "order": "/v2/jobs",
-    "pxm": "/pcm/jobs",
-    "release:c": "/pcm/catalogs/c/releases",
-    "subscription": "/v2/subscriptions/jobs",
-    "subscription-import": "/v2/subscriptions/imports",
-    "inventory-import": "/v2/inventories/imports",
-}
 PAGED = ["pxm", "subscription", "subscription-import", "inventory-import"]
 MAY_BE_CANCELLED = "The job may have been cancelled: look it up before you try again."
 HEADER = b"EP-Inventories-Multi-Location: true\r\n"
 
 
 @pytest.fixture
-async def simulator() -> AsyncIterator[Simulator]:
-    async with Simulator(rate_limit=None) as simulator:
-        yield simulator
-
-
-@pytest.fixture
 async def session(simulator: Simulator) -> AsyncIterator[JobsSession]:
     async with session_with(simulator) as session:
         yield session
-
-
-def session_with(server: Simulator | RawServer, **options: Any) -> JobsSession:
-    return JobsSession("simulator-token", base_url=server.url, rate_limit=None, **options)
 
 
 def add_jobs(simulator: Simulator, kind: str, count: int) -> list[str]:

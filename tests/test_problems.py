@@ -27,17 +27,13 @@ from moltin_jobs import (
     SessionClosedError,
 )
 from moltin_jobs.testing import Fault, Simulator
+from tests.service_paths import PATHS
 from tests.sessions import ONCE, assert_idle
 
 pytestmark = pytest.mark.looptime
 
 WITH_PROBLEMS = ["pxm", "subscription-import", "inventory-import"]
 IMPORTS = WITH_PROBLEMS[1:]
-PATHS = {
-    "pxm": "/pcm/jobs",
-    "subscription-import": "/v2/subscriptions/imports",
-    "inventory-import": "/v2/inventories/imports",
-}
 EVERY_SECOND = Polling(initial_interval=1, multiplier=1, jitter=0)
 MISSING_HEADER = Fault(
     422,
@@ -63,12 +59,6 @@ async def failure(session: JobsSession, job: Any = "a", **options: Any) -> JobFa
         await session.wait_for_job(job, **options)
     assert_idle(session)
     return caught.value
-
-
-@pytest.fixture
-async def simulator() -> AsyncIterator[Simulator]:
-    async with Simulator(rate_limit=None) as simulator:
-        yield simulator
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from moltin_jobs import (
 from moltin_jobs.testing import Fault, Simulator
 from tests.file_host import names_in
 from tests.raw_server import RawServer, respond
-from tests.sessions import ONCE, assert_idle
+from tests.sessions import ONCE, assert_idle, session_with
 
 pytestmark = pytest.mark.looptime
 
@@ -56,10 +56,6 @@ async def simulator() -> AsyncIterator[Simulator]:
 async def session(simulator: Simulator) -> AsyncIterator[JobsSession]:
     async with session_with(simulator) as session:
         yield session
-
-
-def session_with(server: Simulator | RawServer, **options: Any) -> JobsSession:
-    return JobsSession(**{"auth": "simulator-token", "base_url": server.url} | options)
 
 
 def methods(simulator: Simulator) -> list[str]:

@@ -43,7 +43,7 @@ from moltin_jobs import (
 from moltin_jobs.testing.simulator import Fault, Simulator
 from tests.file_host import names_in
 from tests.raw_server import job as job_body
-from tests.sessions import assert_idle
+from tests.sessions import assert_idle, session_with
 
 pytestmark = pytest.mark.looptime
 
@@ -80,10 +80,6 @@ OTHER_CALLS: dict[str, Call] = {
 }
 CALLS = JOB_CALLS | OTHER_CALLS
 OPENING: dict[str, Call] = {"async with": lambda session, *_: session.__aenter__()}
-
-
-def session_with(simulator: Simulator, **options: Any) -> JobsSession:
-    return JobsSession(**{"auth": simulator.token, "base_url": simulator.url} | options)
 
 
 def loop_time() -> float:

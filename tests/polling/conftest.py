@@ -20,13 +20,6 @@ class OpenSession(Protocol):
 
 
 @pytest.fixture
-async def simulator() -> AsyncIterator[Simulator]:
-    """A simulator without a rate limit."""
-    async with Simulator(rate_limit=None) as simulator:
-        yield simulator
-
-
-@pytest.fixture
 async def open_session(simulator: Simulator) -> AsyncIterator[OpenSession]:
     """Function that opens sessions, which are closed after the test."""
     async with contextlib.AsyncExitStack() as stack:

@@ -18,6 +18,7 @@ from moltin_jobs import (
     Polling,
 )
 from moltin_jobs.testing import Fault, Simulator
+from tests.service_paths import PATHS
 from tests.sessions import assert_idle
 
 from .conftest import OpenSession
@@ -25,14 +26,6 @@ from .conftest import OpenSession
 pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("task_factory")]
 
 EVERY_2_S = Polling(initial_interval=2, multiplier=1, jitter=0)
-PATHS = {
-    "order": "/v2/jobs",
-    "pxm": "/pcm/jobs",
-    "release:c": "/pcm/catalogs/c/releases",
-    "subscription": "/v2/subscriptions/jobs",
-    "subscription-import": "/v2/subscriptions/imports",
-    "inventory-import": "/v2/inventories/imports",
-}
 LISTED = [kind for kind in PATHS if kind != "release:c"]
 
 

@@ -10,16 +10,6 @@ import aiohttp
 
 from moltin_jobs.testing import Simulator
 
-PATHS = {
-    "order": "/v2/jobs",
-    "pxm": "/pcm/jobs",
-    "release:c": "/pcm/catalogs/c/releases",
-    "subscription": "/v2/subscriptions/jobs",
-    "subscription-import": "/v2/subscriptions/imports",
-    "inventory-import": "/v2/inventories/imports",
-}
-"""Path of the list of each kind of job."""
-
 
 class PlainClient:
     """Send requests to one simulator, by default with its fixed token and the header that selects

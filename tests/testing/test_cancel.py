@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from .plain_client import PATHS, PlainClient, open_simulator
+from tests.service_paths import PATHS
+
+from .plain_client import PlainClient, open_simulator
 
 pytestmark = pytest.mark.looptime
 

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from moltin_jobs.testing import Simulator
+from tests.service_paths import PATHS
 
-from .plain_client import PATHS, open_simulator
+from .plain_client import open_simulator
 
 pytestmark = pytest.mark.looptime
 

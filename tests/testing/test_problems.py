@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from .plain_client import PATHS, open_simulator
+from tests.service_paths import PATHS
+
+from .plain_client import open_simulator
 
 pytestmark = pytest.mark.looptime
 
