@@ -154,12 +154,9 @@ class NoResultsError(JobFailedError):
     _advice = "Create a new job with another filter."
 
 
-def failure_of(
-    job: Job, problems: Sequence[JobProblem] | None = (), *, advice: str | None = None
-) -> JobFailedError | None:
+def failure_of(job: Job, *, advice: str | None = None) -> JobFailedError | None:
     """Return the exception for a job that failed or was cancelled, else ``None``.
 
-    ``problems`` are ``None`` if the request for them has failed.
     ``advice`` is the last sentence of the message, if it is not that of the class.
     """
     if job.state is JobState.CANCELLED:
@@ -168,8 +165,8 @@ def failure_of(
         return None
     is_order_export = job.kind == "order" and job.job_type in (None, "order_export")
     if is_order_export and (job.error or "").lower().startswith(_NO_RESULTS):
-        return NoResultsError(job, problems)
-    return JobFailedError(job, problems, advice=advice)
+        return NoResultsError(job)
+    return JobFailedError(job, advice=advice)
 
 
 class JobTimeoutError(MoltinJobsError, TimeoutError):

@@ -47,7 +47,7 @@ class JobRequests:
         self._transport = transport
         self._content_log = content_log
         operations = transport.operations
-        fetch_problems = self.fetch_first_problems if kind.problem_message else None
+        fetch_problems = self.fetch_first_problems
         self.source: IdSource
         if by_list and kind.lists_open_jobs:
             self.source = ListSource(

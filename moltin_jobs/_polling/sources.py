@@ -79,7 +79,7 @@ FetchJob = Callable[[str, Snapshot | None], Coroutine[Any, Any, Snapshot]]
 """Requests a job by its id. Takes the id and the previous result."""
 FetchList = Callable[[], Coroutine[Any, Any, ListSnapshot]]
 FetchProblems = Callable[[str], Coroutine[Any, Any, Sequence[JobProblem]]]
-"""Requests the problems of a failed job. Takes the id. A source without it has none to request."""
+"""Requests the problems of a failed job. Takes the id. Not used for a kind without this request."""
 
 
 class IdSource:
@@ -140,8 +140,7 @@ class IdSource:
     async def fetch_problems(self, job_id: str) -> Sequence[JobProblem]:
         """Request the problems of a failed job, once for all waits for it."""
         fetch = self._fetch_problems
-        if fetch is None:
-            return ()
+        assert fetch is not None, "problems of jobs of this kind can be requested"  # noqa: S101
         flight = self._problem_flights.get(job_id)
         if flight is None:
             if self.waits.get(job_id, 0) <= 1:

@@ -162,9 +162,9 @@ class JobWatch(AsyncIterator[Job]):
     async def _fetch_failure(self, job: Job) -> JobFailedError | None:
         """Return the exception for a failed job, with its problems, or ``None`` for any other."""
         source, advice = self._source, self._source.kind.failure_advice or None
-        unexplained = failure_of(job, None, advice=advice)
-        if unexplained is None or job.state is not JobState.FAILED:
+        if job.state is not JobState.FAILED or not source.kind.problem_message:
             return failure_of(job, advice=advice)
+        unexplained = JobFailedError(job, None, advice=advice)
         try:
             # The failure is certain: it is raised even if the deadline passes.
             with Deadline(source.operations, self._deadline, make_error=lambda: unexplained):
@@ -178,7 +178,7 @@ class JobWatch(AsyncIterator[Job]):
             reason = str(error) if isinstance(error, MoltinJobsError) else name
             self._log_poll(logging.WARNING, {"error": name}, message, reason)
             return unexplained
-        return failure_of(job, problems, advice=advice)
+        return JobFailedError(job, problems, advice=advice)
 
     def _operation(self) -> Deadline:
         return Deadline(self._source.operations, self._deadline, make_error=self._timeout_error)
