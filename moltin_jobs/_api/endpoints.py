@@ -22,6 +22,10 @@ MAX_LIST_BODY = 1 << 24
 PAGE_SIZE = 100
 """Largest number of items in a page that the services allow."""
 MAY_EXIST = "The job may have been created: check list_jobs() before you create it again."
+RELEASE_MAY_EXIST = (
+    "A release may have been created: the list of releases contains it once it is published. "
+    "A further one would remove the oldest."
+)
 _NO_HEADERS: Mapping[str, str] = types.MappingProxyType({})
 
 
@@ -142,8 +146,7 @@ def create_release(kind: JobKind, export_full_delta: bool) -> Request:
         f"the publication of catalog {kind.parent_id}",
         kind=kind,
         body=json.dumps({"data": {"export_full_delta": export_full_delta}}).encode(),
-        uncertain_advice="A release may have been created: the list of releases contains it once "
-        "it is published. A further one would remove the oldest.",
+        uncertain_advice=RELEASE_MAY_EXIST,
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from .._api.endpoints import MAY_EXIST, create_release
+from .._api.endpoints import MAY_EXIST, RELEASE_MAY_EXIST
 from .._http.partial_file import check_destination
 from ..errors import (
     ConfigurationError,
@@ -105,7 +105,7 @@ async def publish(
     Example: moltin-jobs publish --timeout 600 CATALOG_ID
     """
     kind = catalog_releases(catalog_id)
-    may_exist = output.reword(create_release(kind, full_delta).uncertain_advice or "")
+    may_exist = output.reword(RELEASE_MAY_EXIST)
     release_id = resume = ""
     output.advice_on_interrupt = lambda: f"To continue: {resume}" if resume else may_exist
 
