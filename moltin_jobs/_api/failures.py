@@ -134,12 +134,11 @@ def _classify(response: Response, request: Request) -> tuple[type[APIError], str
             f"It redirects {response.url} to {target}. The client never follows a redirect, since "
             f"it would send the token there: set base_url to the address of the service."
         )
-    if status == 404:
-        if request.job_id is None:
-            advice = "Check the id of the catalog, and the store."
-            return APIError, advice if request.kind.parent_id else None
-        return JobNotFoundError, request.kind.not_found_advice
-    return API_ERROR_CLASSES.get(status, APIError), None
+    if status == 404 and request.job_id is None:
+        advice = "Check the id of the catalog, and the store."
+        return APIError, advice if request.kind.parent_id else None
+    advice_of_kind = request.kind.not_found_advice if status == 404 else None
+    return API_ERROR_CLASSES.get(status, APIError), advice_of_kind
 
 
 def _is_service_error(document: dict[str, Any]) -> bool:
