@@ -559,7 +559,7 @@ class JobsSession:
     def _resolve_file(
         self, job: object, kind: Kind, file_index: int | None
     ) -> tuple[JobRequests, str]:
-        """Do the same for the file of a job, and check what can be checked before a request."""
+        """Resolve a job whose file is wanted, and check that it may have this file."""
         requests, job_id = self._resolve(job, kind)
         row = requests.kind
         reason = "other jobs have no files"

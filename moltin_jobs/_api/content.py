@@ -9,7 +9,7 @@ from .endpoints import Request, Response
 from .masking import mask_document
 
 _WHITE_SPACE = " \t\n\r"
-"""What RFC 8259 allows around a document."""
+"""White space that RFC 8259 allows around a document."""
 _MAX_DEPTH = 32
 LARGE_BODY = 1 << 20
 """Size in bytes from which a document is parsed in a thread."""

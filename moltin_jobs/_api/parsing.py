@@ -279,4 +279,4 @@ _READERS: dict[str, _Reader] = {
     "ended_at": _timestamp,
     "file_urls": _urls,
 }
-"""What reads the value of a field of `Job` that is not a text."""
+"""Reader of each field of `Job` that is not a text."""
