@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, Self, TypedDict, Unpack, overload
+from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack, overload
 
 from . import kinds
 from ._api import endpoints
@@ -16,10 +17,11 @@ from ._http.addresses import parse_base_url
 from ._http.downloads import Destination, ProgressCallback
 from ._http.transport import Transport
 from ._polling.content_log import ContentLog
+from ._polling.outcomes import JobOutcomes
 from ._polling.retry import Retrier
 from ._polling.watch import JobWatch
-from ._tasks.operations import Operation, Operations
-from ._tasks.outcomes import gather_outcomes
+from ._tasks.operations import Operations
+from ._tasks.outcomes import gather
 from .auth import Auth, auth_from_env
 from .errors import ConfigurationError, InvalidJobIdError, MoltinJobsError, describe
 from .exports import Exports, OnCreated
@@ -40,6 +42,7 @@ from .settings import (
 
 JobId = str | uuid.UUID
 """Id of a job: a UUID, or 1 to 128 ASCII letters, digits, ``-`` or ``_``."""
+Item = TypeVar("Item", bound=Job | JobId)
 PollBy = Literal["id", "list"]
 Kind = JobKind | str | None
 """A kind of job or its name. ``None`` means the kind of the `Job`, or order jobs for an id."""
@@ -232,9 +235,8 @@ class JobsSession:
         ``return_exceptions``, the exceptions are returned in the list instead.
         """
         items = self._checked_items(jobs, kind, return_exceptions)
-        with Operation(self._operations):
-            lookups = (self.get_job(one, kind=kind) for one in items)
-            return await gather_outcomes(lookups, return_exceptions=return_exceptions)
+        lookups = [functools.partial(self.get_job, item, kind=kind) for item in items]
+        return await gather(self._operations, lookups, return_exceptions=return_exceptions)
 
     async def wait_for_job(
         self,
@@ -299,11 +301,47 @@ class JobsSession:
         items = self._checked_items(jobs, kind, return_exceptions)
         _checked_timeout(timeout)
         self._checked_polling(polling)
-        with Operation(self._operations):
-            waits = (
-                self.wait_for_job(one, kind=kind, timeout=timeout, polling=polling) for one in items
-            )
-            return await gather_outcomes(waits, return_exceptions=return_exceptions)
+        options: dict[str, Any] = {"kind": kind, "timeout": timeout, "polling": polling}
+        waits = [functools.partial(self.wait_for_job, item, **options) for item in items]
+        return await gather(self._operations, waits, return_exceptions=return_exceptions)
+
+    def as_completed(
+        self,
+        jobs: Iterable[Item],
+        *,
+        kind: Kind = None,
+        timeout: float | None = None,
+        polling: Polling | None = None,
+    ) -> JobOutcomes[Item]:
+        """Wait for many jobs concurrently, and give the outcome of each wait as it ends.
+
+        Use it in ``async with``, and iterate over it inside the block::
+
+            async with session.as_completed(job_ids, timeout=600) as outcomes:
+                async for job_id, outcome in outcomes:
+                    ...
+
+        Each element of ``jobs`` is given once, unchanged, with a `Job` that has succeeded, or with
+        the `MoltinJobsError` that `wait_for_job` would raise. Any other exception, such as that of
+        an auth callable, is raised after the other waits were cancelled and have ended. Leaving
+        the block cancels the waits that have not ended. ``outcomes.watches`` is the list of the
+        waits, as `JobWatch` objects.
+
+        Args:
+            jobs: jobs or their ids.
+            kind: kind of all jobs. Without it, `Job` objects of several kinds can be mixed.
+            timeout: seconds from now after which the outcome of a wait is a `JobTimeoutError`.
+            polling: intervals to use instead of the session's.
+
+        Raises:
+            ConfigurationError: a setting is invalid.
+            SessionClosedError: the session was closed.
+        """
+        items = self._checked_items(jobs, kind, return_exceptions=True)
+        _checked_timeout(timeout)
+        self._checked_polling(polling)
+        watch_job = functools.partial(self.watch_job, kind=kind, timeout=timeout, polling=polling)
+        return JobOutcomes(self._operations, items, watch_job)
 
     def watch_job(
         self,
@@ -571,8 +609,8 @@ class JobsSession:
         return requests, job_id
 
     def _checked_items(
-        self, jobs: Iterable[Job | JobId], kind: Kind, return_exceptions: bool
-    ) -> list[Job | JobId]:
+        self, jobs: Iterable[Item], kind: Kind, return_exceptions: bool
+    ) -> list[Item]:
         """Return the jobs. An invalid one is an error at once, unless exceptions are returned."""
         if isinstance(jobs, (str, uuid.UUID, Job)):
             raise TypeError(f"expected an iterable of jobs or ids, not {describe(jobs)}")

@@ -514,7 +514,7 @@ class TestStats:
         waits = asyncio.create_task(moltin_session.wait_for_jobs(ids, polling=polling))
         await asyncio.sleep(15)
         assert moltin_session.stats() == attrs.evolve(
-            IDLE, waits=3, requests=6, polls=6, failed_polls=1
+            IDLE, waits=3, tasks=3, requests=6, polls=6, failed_polls=1
         )
         waits.cancel()
         await asyncio.wait([waits])

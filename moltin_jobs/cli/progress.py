@@ -15,7 +15,6 @@ from rich.table import Table
 from rich.text import Text
 
 from .._polling.watch import JobWatch
-from .._tasks.outcomes import gather_outcomes
 from ..errors import ConfigurationError, JobFailedError, MoltinJobsError, single_line
 from ..kinds import ORDERS, JobKind
 from ..models import Job, JobState
@@ -161,18 +160,20 @@ async def wait_for_outcomes(
         timeout: seconds for each wait.
     """
 
-    async def start(wait: Wait) -> Job:
-        wait.watch = session.watch_job(wait.job_id, kind=wait.kind, timeout=timeout)
-        return await wait.watch.wait()
-
-    async def wait_for_one(wait: Wait) -> Outcome:
-        wait.outcome = await outcome_of(start(wait))
-        update(wait)
-        report(wait.job_id, wait.outcome)
-        return wait.outcome
-
-    async with _display(session, waits, output) as update:
-        return await gather_outcomes(map(wait_for_one, waits), return_exceptions=False)
+    by_id = {wait.job_id: wait for wait in waits}
+    jobs = [Job(id=wait.job_id, kind=wait.kind.name, status="") for wait in waits]
+    async with (
+        session.as_completed(jobs, timeout=timeout) as outcomes,
+        _display(session, waits, output) as update,
+    ):
+        for watch in outcomes.watches:
+            by_id[watch.job_id].watch = watch
+        async for job, outcome in outcomes:
+            wait = by_id[job.id]
+            wait.outcome = outcome
+            update(wait)
+            report(job.id, outcome)
+    return [wait.outcome for wait in waits if wait.outcome is not None]
 
 
 @contextlib.asynccontextmanager

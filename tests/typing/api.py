@@ -191,6 +191,20 @@ async def wait(session: JobsSession, job: Job) -> None:
     await wait_for_job(session, "a", heartbeat=15)  # type: ignore[call-arg]
 
 
+async def wait_as_completed(session: JobsSession, job: Job) -> None:
+    async with session.as_completed(["a", "b"], timeout=60, polling=Polling()) as outcomes:
+        async for job_id, outcome in outcomes:
+            assert_type(job_id, str)
+            assert_type(outcome, Job | MoltinJobsError)
+        assert_type(outcomes.watches, list[JobWatch])
+    async with session.as_completed([job], kind="pxm") as of_jobs:
+        assert_type(await anext(of_jobs), tuple[Job, Job | MoltinJobsError])
+
+    session.as_completed([7])  # type: ignore[type-var]
+    session.as_completed(["a"], 60)  # type: ignore[arg-type, call-arg]
+    await session.as_completed(["a"])  # type: ignore[misc]
+
+
 async def watch(session: JobsSession) -> None:
     watch = session.watch_job("a", timeout=60, polling=Polling(jitter=0), heartbeat=15)
     assert_type(watch, JobWatch)
