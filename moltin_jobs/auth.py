@@ -9,6 +9,7 @@ import inspect
 import logging
 import math
 import os
+import traceback
 from collections.abc import Awaitable, Callable
 from typing import cast
 
@@ -174,6 +175,14 @@ class TokenProvider:
         self.token, self._expires_at = token, now + lifetime
         self.fresh_until = self._expires_at - early
         return token
+
+
+def is_from_auth_callable(error: BaseException) -> bool:
+    """Return whether ``error`` is an auth callable's own, which several calls may raise."""
+    if isinstance(error, MoltinJobsError) or not isinstance(error, Exception):
+        return False  # each call gets a copy, or its own cancellation
+    code = _fetch_from_callable.__code__
+    return any(frame.f_code is code for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _check_token(token: Secret, source: str) -> Secret:

@@ -17,7 +17,8 @@ from ._polling.retry import Retrier
 from ._polling.watch import JobWatch
 from ._tasks.operations import Deadline
 from ._tasks.semaphore import Semaphore
-from .errors import APIError, JobTimeoutError, MoltinJobsError
+from .auth import is_from_auth_callable
+from .errors import APIError, JobTimeoutError
 from .job_requests import JobRequests
 from .models import Job
 from .settings import Polling, require
@@ -78,19 +79,20 @@ class Exports:
             if destination is not None:
                 await check_destination(destination.path)
             job = await self._retrier.run(requests.create, creation)
-        kind, note = requests.kind, f"{subject.capitalize()} is {job.id}."
-        known = {"job_id": job.id, "kind": kind.name, "job": job}
-        if on_created is not None:
-            with self._deadline(started_at, timeout, "did not end", "Wait for it.", **known):
-                await _call(on_created, job, note)
-        with _add_note(note, destination):
+        known = {"job_id": job.id, "kind": requests.kind.name, "job": job}
+        with _add_note(f"{subject.capitalize()} is {job.id}.", job.id):
+            if on_created is not None:
+                with self._deadline(started_at, timeout, "did not end", "Wait for it.", **known):
+                    result = on_created(job)
+                    if inspect.isawaitable(result):
+                        await result
             job = await JobWatch(
                 job.id, requests.source, self._polling, timeout, started_at=started_at, job=job
             ).wait()
         if destination is not None:
             known["job"] = job
             with (
-                _add_note(f"Job {job.id} has succeeded. {_FILE_REMAINS}", destination),
+                _add_note(f"Job {job.id} has succeeded. {_FILE_REMAINS}", job.id),
                 self._deadline(started_at, timeout, "was not saved", _FILE_REMAINS, **known),
             ):
                 await self._retrier.run(self._save, requests, job.id, None, destination)
@@ -132,31 +134,16 @@ class Exports:
                 is_second_address = True
 
 
-async def _call(on_created: OnCreated, job: Job, note: str) -> None:
-    """Call a function of the user, and add a note to its exception."""
-    try:
-        result = on_created(job)
-        if inspect.isawaitable(result):
-            await result
-    except BaseException as error:
-        error.add_note(note)
-        raise
-
-
 @contextlib.contextmanager
-def _add_note(text: str, destination: Destination | None) -> Iterator[None]:
-    """Add a note to the exceptions of the library and of the disk.
+def _add_note(text: str, job_id: str) -> Iterator[None]:
+    """Add a note to the exceptions of the block that do not name the job.
 
     An exception of an auth callable gets none, since other calls may raise the same object.
     """
     try:
         yield
-    except JobTimeoutError:  # its message names the job
-        raise
-    except MoltinJobsError as error:
-        error.add_note(text)
-        raise
-    except OSError as error:
-        if destination is not None and error.filename == str(destination.path):
+    except BaseException as error:
+        names_job = isinstance(error, JobTimeoutError) and error.job_id == job_id
+        if not names_job and not is_from_auth_callable(error):
             error.add_note(text)
         raise

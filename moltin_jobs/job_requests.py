@@ -24,7 +24,7 @@ from ._polling.retry import Retrier
 from ._polling.sources import IdSource, ListSnapshot, ListSource, Snapshot
 from ._tasks.operations import Operation
 from ._tasks.threads import run_in_thread
-from .errors import APIError, ConfigurationError, JobNotFoundError
+from .errors import APIError, ConfigurationError, JobNotFoundError, single_line
 from .kinds import JobKind
 from .models import Job, JobProblem, JobState
 
@@ -75,6 +75,8 @@ class JobRequests:
         """Create a job, in one attempt."""
         response = await self._transport.send(request)
         job = parse_created_job(response, request)
+        extra = {"job_id": job.id, "job_kind": job.kind, "job_status": job.status}
+        _log.info("created %s %s", self.kind.label, single_line(job.id), extra=extra)
         self.source.created.add(job.id, response.received_at)
         if job.state in _RECORDED_STATES:
             self._record_state(job, job.id, response.received_at)

@@ -378,21 +378,26 @@ class JobsSession:
         job_type: str = "order_export",
         *,
         filter: str | None = None,  # noqa: A002 (the service's name)
+        allow_duplicate: bool = False,
     ) -> Job:
         """Create an order job.
 
         The request is repeated within `Retry` only if the job certainly was not created: there was
         no connection, or the response was a 401 or 429. Otherwise the exception states that the
-        job may exist, and is not ``retryable``.
+        job may exist, and is not ``retryable``. ``allow_duplicate`` changes this.
 
         Args:
             job_type: task of the job. The default exports orders.
             filter: orders to export, in the service's filter syntax, for example
                 ``gt(created_at,2018-09-01):lt(created_at,2018-10-01)``.
+            allow_duplicate: whether to repeat the request within `Retry` after any failure that is
+                retryable. The service may then run the job twice. For an export, which only reads,
+                this costs time in the job queue but no data.
         """
         check_text("job_type", job_type)
         _check_filter(filter)
-        creation = endpoints.create_job(job_type, filter)
+        check_instance("allow_duplicate", allow_duplicate, bool)
+        creation = endpoints.create_job(job_type, filter, allow_duplicate=allow_duplicate)
         return await self._retrier.run(self._orders.create, creation)
 
     async def list_jobs(self, *, kind: Kind = None) -> list[Job]:
@@ -459,11 +464,12 @@ class JobsSession:
                 the changes since the last release.
             timeout: seconds for all of it, after which `JobTimeoutError` is raised.
             on_created: called with the release before it is first polled. May be a coroutine
-                function. Its exceptions are passed on, with a note that names the release.
+                function. Its exceptions are passed on.
 
         Raises:
             JobFailedError: the release has failed. The service gives no reason.
-            MoltinJobsError: what `create_job` and `wait_for_job` raise. A note names the release.
+            MoltinJobsError: what `create_job` and `wait_for_job` raise. As in `export_orders`, a
+                note names the release.
         """
         requests = self._requests_of(catalog_releases(catalog_id))
         check_instance("export_full_delta", export_full_delta, bool)
@@ -551,12 +557,15 @@ class JobsSession:
             timeout: seconds for all of it, after which `JobTimeoutError` is raised.
             progress: see `download`.
             on_created: called with the job before it is first polled. May be a coroutine function.
-                Its exceptions are passed on, with a note that names the job.
+                Its exceptions are passed on.
 
         Raises:
             OSError: the file cannot be written. The path is checked before the job is created.
-            MoltinJobsError: what `create_job`, `wait_for_job` and `download` raise. A note names
-                the job.
+            MoltinJobsError: what `create_job`, `wait_for_job` and `download` raise.
+
+        The id of the job is logged at INFO. Every exception that is raised after the creation has
+        a note that names the job, a cancellation included. An exception of an auth callable has
+        none, since other calls may raise the same object.
         """
         _check_filter(filter)
         target = None if destination is None else Destination(Path(destination), progress)

@@ -46,8 +46,8 @@ class Request:
     max_body: int = MAX_BODY
     """Largest body of the response, in bytes after decompression."""
     uncertain_advice: str | None = None
-    """Advice after a failure of a request that may have taken effect. ``None`` for an idempotent
-    request, which does no harm when it is sent twice."""
+    """Advice after a failure of a request that may have taken effect. ``None`` for a request that
+    may be sent twice."""
     client_secret: Secret | None = None
     """Set for a token request, which is sent without a token."""
 
@@ -124,7 +124,12 @@ def cancel_job(job_id: str, kind: JobKind) -> Request:
     )
 
 
-def create_job(job_type: str, filter: str | None) -> Request:  # noqa: A002 (the service's name)
+def create_job(
+    job_type: str,
+    filter: str | None,  # noqa: A002 (the service's name)
+    *,
+    allow_duplicate: bool = False,
+) -> Request:
     """Return the request that creates an order job."""
     data = {"type": "job", "job_type": job_type}
     if filter is not None:
@@ -134,7 +139,7 @@ def create_job(job_type: str, filter: str | None) -> Request:  # noqa: A002 (the
         ORDERS.collection,
         "the creation of a job",
         body=json.dumps({"data": data}).encode(),
-        uncertain_advice=MAY_EXIST,
+        uncertain_advice=None if allow_duplicate else MAY_EXIST,
     )
 
 

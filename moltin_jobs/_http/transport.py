@@ -216,7 +216,7 @@ class Transport:
         if request.body is not None:
             headers["Content-Type"] = request.content_type
             options["data"] = _Body(attempt, request.body)
-        if not request.is_idempotent:
+        if request.method == "POST" and request.client_secret is None:
             # Use a connection that no lookup has used: a late response to a lookup would be taken
             # for the response to this request. The server_hostname, which is part of the key of
             # aiohttp's pool, selects another pool.
