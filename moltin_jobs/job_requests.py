@@ -93,7 +93,7 @@ class JobRequests:
         async def fetch_page(offset: int) -> Page[Job]:
             return (await self._fetch_page(offset))[0]
 
-        return await self._fetch_pages(fetch_page, retrier)
+        return await self._fetch_pages(fetch_page, retrier, endpoints.list_jobs(self.kind))
 
     async def list_problems(self, job_id: str, retrier: Retrier) -> list[JobProblem]:
         """Return all problems of a job."""
@@ -101,7 +101,8 @@ class JobRequests:
         async def fetch_page(offset: int) -> Page[JobProblem]:
             return await self._fetch_problems(job_id, offset)
 
-        return await self._fetch_pages(fetch_page, retrier)
+        first_page = endpoints.list_problems(job_id, self.kind)
+        return await self._fetch_pages(fetch_page, retrier, first_page)
 
     async def fetch_first_problems(self, job_id: str) -> list[JobProblem]:
         """Request the first page of the problems of a job."""
@@ -183,7 +184,10 @@ class JobRequests:
             return await run_in_thread(parse, response, request)
 
     async def _fetch_pages(
-        self, fetch_page: Callable[[int], Awaitable[Page[T]]], retrier: Retrier
+        self,
+        fetch_page: Callable[[int], Awaitable[Page[T]]],
+        retrier: Retrier,
+        first_page: Request,
     ) -> list[T]:
         """Return the items of all pages. The services' links to the next page are not reliable."""
         items: list[T] = []
@@ -197,7 +201,8 @@ class JobRequests:
             # Pages overlap if items are added meanwhile. Items without an id count as new.
             pairs = zip(page.ids, page.items, strict=True)
             new = [item for key, item in pairs if not key or key not in ids]
-            if new and new == previous:  # the same page again
+            # The same page again, unless the items are equal problems and there are more of them.
+            if new and new == previous and offset >= (page.total or 0):
                 return items
             previous = new
             items += new
@@ -206,8 +211,11 @@ class JobRequests:
             # A total below the number received is wrong.
             if offset == page.total or not page.length or (page.ids and not new):
                 return items
-        message = "a list of the service is left out from item %d on, the limit"
-        _log.warning(message, offset + 1, extra={"job_kind": self.kind.name})
+        message = "%s: the items from number %d on are left out, after %d pages"
+        extra = {"job_kind": self.kind.name}
+        if first_page.job_id is not None:
+            extra["job_id"] = first_page.job_id
+        _log.warning(message, first_page.description, offset + 1, MAX_PAGES, extra=extra)
         return items
 
     def _record_state(self, job: Job, job_id: str, now: float) -> None:

@@ -153,7 +153,7 @@ class TestListJobs:
         ids, requests = await listed(*pages)
         assert (len(ids), requests) == (10_100, 101)
         assert caplog.messages == [
-            "a list of the service is left out from item 10101 on, the limit"
+            "the list of pxm jobs: the items from number 10101 on are left out, after 101 pages"
         ]
 
     async def test_offsets_are_those_of_the_items_received(

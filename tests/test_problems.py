@@ -346,6 +346,15 @@ class TestOtherEnds:
 
 
 class TestGetJobProblems:
+    async def test_equal_problems_are_all_returned_up_to_the_largest_number_of_pages(
+        self, simulator: Simulator, session: JobsSession, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        simulator.add_job("a", ["failed"], kind="pxm", problems=["p"] * 10_101)
+        assert len(await session.get_job_problems("a", kind="pxm")) == 10_100
+        [record] = caplog.records
+        assert record.getMessage().startswith("the problems of pxm job a: the items from number")
+        assert vars(record)["job_id"] == "a"
+
     @pytest.mark.parametrize("kind", WITH_PROBLEMS)
     async def test_problems_of_all_pages_are_returned(
         self, simulator: Simulator, session: JobsSession, kind: str
