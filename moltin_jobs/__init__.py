@@ -25,7 +25,7 @@ from .errors import (
     TransportError,
 )
 from .kinds import JobKind
-from .models import Job, JobProblem, JobState, SessionStats
+from .models import Job, JobProblem, JobState, QueuedJob, SessionStats
 from .session import JobId, JobsSession, SessionOptions, wait_for_job
 from .settings import PausableRateLimiter, Polling, RateLimiter, Retry
 
@@ -54,6 +54,7 @@ __all__ = [
     "PermissionDeniedError",
     "Polling",
     "ProgressCallback",
+    "QueuedJob",
     "RateLimitError",
     "RateLimiter",
     "Retry",

@@ -151,6 +151,28 @@ class JobProblem:
         return f"{place}: {self.message}" if place else self.message
 
 
+# No slots, for the reason given at Job: a queue may contain thousands of jobs.
+@attrs.frozen(kw_only=True, slots=False)
+class QueuedJob:
+    """A job that has not ended, with its position in the job queue.
+
+    The times are estimates in UTC, by the service's clock. They are ``None`` if no recent job of
+    the store has finished.
+    """
+
+    job: Job
+    position: int
+    """From 1, for the job that is running or that runs next."""
+    expected_start: datetime.datetime | None = None
+    """For the job that is running, the moment at which it has started."""
+    expected_end: datetime.datetime | None = None
+    """The job is as likely to end earlier as later."""
+    earliest_end: datetime.datetime | None = None
+    """Start of the range in which about 80 % of the jobs end."""
+    latest_end: datetime.datetime | None = None
+    """End of that range."""
+
+
 @attrs.frozen(kw_only=True)
 class SessionStats:
     """Snapshot of a session's activity."""
