@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, TypeVarTuple
 
 from ._api import endpoints
 from ._api.content import LARGE_BODY
 from ._api.endpoints import Request, Response
-from ._api.failures import no_file_error, problem_of
+from ._api.failures import no_file_error, problem_of, service_time
 from ._api.parsing import (
     Page,
     parse_created_job,
@@ -26,8 +26,10 @@ from ._tasks.operations import Operation
 from ._tasks.threads import run_in_thread
 from .errors import APIError, ConfigurationError, JobNotFoundError, single_line
 from .kinds import JobKind
-from .models import Job, JobProblem, JobState
+from .models import Job, JobProblem, JobState, QueuedJob
+from .queueing import estimate_queue
 
+Arguments = TypeVarTuple("Arguments")
 T = TypeVar("T")
 
 MAX_PAGES = 101
@@ -95,6 +97,11 @@ class JobRequests:
 
         return await self._fetch_pages(fetch_page, retrier, endpoints.list_jobs(self.kind))
 
+    async def get_queue(self, retrier: Retrier) -> list[QueuedJob]:
+        """Return the jobs that have not ended, in the order in which the service runs them."""
+        latest = await retrier.run(self._fetch_list)
+        return await self._compute(latest.size, estimate_queue, latest.jobs, latest.now)
+
     async def list_problems(self, job_id: str, retrier: Retrier) -> list[JobProblem]:
         """Return all problems of a job."""
 
@@ -148,40 +155,47 @@ class JobRequests:
 
     async def _fetch_list(self) -> ListSnapshot:
         """Request all jobs, or the first page of them."""
-        page, received_at, size, fingerprint = await self._fetch_page(0)
-        return ListSnapshot(page.items, received_at, size, fingerprint)
+        return (await self._fetch_page(0))[1]
 
-    async def _fetch_page(self, offset: int) -> tuple[Page[Job], float, int, int]:
-        """Return a page of the jobs, its moment, and the size and the hash of its content."""
+    async def _fetch_page(self, offset: int) -> tuple[Page[Job], ListSnapshot]:
+        """Return a page of the jobs, and what polls need of it."""
         request = endpoints.list_jobs(self.kind, offset)
         response = await self._transport.send(request)
-        page = await self._parse(parse_job_list, response, request)
+        size = len(response.body)
+        page = await self._compute(size, parse_job_list, response, request)
         for job in page.items:
             if job.state in _RECORDED_STATES:
                 self._record_state(job, job.id, response.received_at)
         for problem in page.unreadable:
             self._content_log.log_problem(request.description, problem)
         # The body is bound to no local, which a traceback may show: it may repeat the token.
-        return page, response.received_at, len(response.body), hash(response.body)
+        return page, ListSnapshot(
+            page.items,
+            response.received_at,
+            len(response.body),
+            hash(response.body),
+            service_time(response),
+        )
 
     async def _fetch_problems(self, job_id: str, offset: int) -> Page[JobProblem]:
         request = endpoints.list_problems(job_id, self.kind, offset)
         try:
-            return await self._parse(parse_problems, await self._transport.send(request), request)
+            response = await self._transport.send(request)
+            return await self._compute(len(response.body), parse_problems, response, request)
         except APIError as error:
             problem = problem_of(error)
             if problem is None or offset:
                 raise
         return Page([problem], [""], length=1, total=1)
 
-    async def _parse(
-        self, parse: Callable[[Response, Request], T], response: Response, request: Request
+    async def _compute(
+        self, size: int, function: Callable[[*Arguments], T], *arguments: *Arguments
     ) -> T:
-        """Parse a response, in a thread if it is large."""
-        if len(response.body) <= LARGE_BODY:
-            return parse(response, request)
+        """Call a function, in a thread if the response that it is about is large."""
+        if size <= LARGE_BODY:
+            return function(*arguments)
         with Operation(self._transport.operations):
-            return await run_in_thread(parse, response, request)
+            return await run_in_thread(function, *arguments)
 
     async def _fetch_pages(
         self,

@@ -27,7 +27,7 @@ from .errors import ConfigurationError, InvalidJobIdError, MoltinJobsError, desc
 from .exports import Exports, OnCreated
 from .job_requests import JobRequests, check_file_index
 from .kinds import ORDERS, JobKind, catalog_releases
-from .models import Job, JobProblem, SessionStats, is_job_id
+from .models import Job, JobProblem, QueuedJob, SessionStats, is_job_id
 from .settings import (
     Polling,
     RateLimiter,
@@ -409,6 +409,18 @@ class JobsSession:
         pages are requested.
         """
         return await self._requests_of(kinds.kind_of(None, kind)).list_jobs(self._retrier)
+
+    async def get_queue(self) -> list[QueuedJob]:
+        """Return the order jobs that have not ended, in the order in which the service runs them.
+
+        One list is requested, within `Retry`. The service runs the jobs of a store one at a time,
+        in the order of their creation. The times are estimates from the last fifty runs, and
+        ``None`` if no job has finished yet. They are by the service's clock: the ``Date`` of the
+        response, or else the local clock.
+
+        A job with an undocumented status is left out if a later job has started.
+        """
+        return await self._orders.get_queue(self._retrier)
 
     async def get_job_problems(self, job: Job | JobId, *, kind: Kind = None) -> list[JobProblem]:
         """Return the problems of a job, for example the rows of an import that cannot be read.

@@ -68,11 +68,11 @@ class Response:
     secret: Secret | None = None
     """Token or client secret of the request, which the response may repeat."""
     headers: Mapping[str, str] = attrs.field(default=_NO_HEADERS, repr=False)
-    """Only for a status other than 2xx."""
+    """Only for a status other than 2xx. A list has its ``Date``."""
     url: str = ""
     """Address of the request. Only for a status other than 2xx."""
     timestamp: float = 0.0
-    """Seconds since the epoch, to read a ``Retry-After`` that is a date. Not set for 2xx."""
+    """Seconds since the epoch by the local clock. Not set for 2xx, except for a list."""
 
 
 def get_job(job_id: str, kind: JobKind = ORDERS) -> Request:

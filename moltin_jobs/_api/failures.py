@@ -111,12 +111,23 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
     if text.isascii() and text.isdigit():
         # int() refuses thousands of digits, and is slow with hundreds.
         return float(text) if len(text) < len("1000000000") else MAX_SECONDS
+    date = _parse_date(text)
+    return None if date is None else min(max(date.timestamp() - now, 0.0), MAX_SECONDS)
+
+
+def service_time(response: Response) -> datetime.datetime:
+    """Return the moment of a list, by the local clock if the response has no ``Date``."""
+    date = _parse_date(response.headers.get("Date", ""))
+    return date or datetime.datetime.fromtimestamp(response.timestamp, datetime.UTC)
+
+
+def _parse_date(text: str) -> datetime.datetime | None:
+    """Return an HTTP date, in UTC."""
     try:
         date = email.utils.parsedate_to_datetime(text)
-        seconds = date.replace(tzinfo=date.tzinfo or datetime.UTC).timestamp() - now
+        return date.replace(tzinfo=date.tzinfo or datetime.UTC).astimezone(datetime.UTC)
     except (ValueError, OverflowError):
         return None
-    return min(max(seconds, 0.0), MAX_SECONDS)
 
 
 def _classify(response: Response, request: Request) -> tuple[type[APIError], str | None]:

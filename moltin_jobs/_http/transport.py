@@ -19,7 +19,7 @@ import attrs
 from aiohttp.abc import AbstractStreamWriter
 
 from .._api import endpoints
-from .._api.endpoints import Request, Response
+from .._api.endpoints import MAX_BODY, Request, Response
 from .._api.failures import mark_uncertain, parse_retry_after
 from .._api.parsing import parse_token
 from .._tasks.operations import Operation, Operations
@@ -394,7 +394,11 @@ class Transport:
         # A middleware of the user may have responded without calling ours.
         received_at = attempt.received_at or attempt.queued_at
         if 200 <= status <= 299:
-            return Response(status, body, received_at, secret)
+            if max_body == MAX_BODY:
+                return Response(status, body, received_at, secret)
+            # A list: estimates of the job queue need the service's time, but no other header.
+            date = {"Date": response.headers.get("Date", "")}
+            return Response(status, body, received_at, secret, date, timestamp=time.time())
         headers, url = response.headers, str(response.url)
         return Response(status, body, received_at, secret, headers, url, time.time())
 

@@ -7,6 +7,7 @@ in flight serves all waits that join it.
 from __future__ import annotations
 
 import asyncio
+import datetime
 import logging
 import math
 import re
@@ -54,6 +55,8 @@ class ListSnapshot:
     """Size of the content in bytes."""
     fingerprint: int
     """Hash of the content, to notice a change."""
+    now: datetime.datetime
+    """Moment of the list by the service's clock."""
     _by_id: dict[str, Job] | None = attrs.field(default=None, init=False, repr=False)
 
     def find(self, job_id: str) -> Job | None:

@@ -5,6 +5,7 @@ import collections
 import contextlib
 import http
 import random
+from email.utils import formatdate
 from typing import Any, Literal
 
 import attrs
@@ -81,6 +82,7 @@ class Gateway:
         except web.HTTPException as error:
             detail = getattr(error, "detail", None)
             response = self._make_error(request, error.status, error.reason, detail)
+        response.headers.setdefault("Date", formatdate(self._epoch + loop_time(), usegmt=True))
         is_sent = request.transport is not None and not request.transport.is_closing()
         if is_sent and record in self.requests[number : number + 1]:  # a test may clear the list
             self.requests[number] = attrs.evolve(record, status=response.status)

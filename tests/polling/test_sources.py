@@ -1,6 +1,7 @@
 """Sources of polls: shared requests for a job, and lists. In virtual time."""
 
 import asyncio
+import datetime
 import json
 import logging
 import math
@@ -71,7 +72,10 @@ class Service:
         await self._respond(self.list_error)
         listed = self.statuses if self.listed is None else self.listed
         jobs = [Job(id=job_id, status=status) for job_id, status in listed.items()]
-        return ListSnapshot(jobs, now(), self.size, hash(tuple(listed.items())))
+        fingerprint = hash(tuple(listed.items()))
+        return ListSnapshot(
+            jobs, now(), self.size, fingerprint, datetime.datetime.now(datetime.UTC)
+        )
 
     async def _respond(self, error: Exception | None) -> None:
         with Operation(self.operations):

@@ -37,6 +37,7 @@ from moltin_jobs import (
     PermissionDeniedError,
     Polling,
     ProgressCallback,
+    QueuedJob,
     RateLimiter,
     RateLimitError,
     Retry,
@@ -238,6 +239,7 @@ async def export(session: JobsSession, job: Job, path: os.PathLike[str]) -> None
     assert_type(await session.create_job(filter="gt(created_at,2018-09-01)"), Job)
     assert_type(await session.create_job("order_export"), Job)
     assert_type(await session.list_jobs(), list[Job])
+    assert_type(await session.get_queue(), list[QueuedJob])
     assert_type(await session.get_file_url("a"), str)
     assert_type(await session.download(job, "a.csv", progress=use, max_bytes=1 << 30), Path)
     assert_type(await session.download(uuid.uuid4(), Path("a.csv"), timeout=60), Path)
@@ -272,6 +274,16 @@ def read_job(job: Job) -> None:
     Job("a", "pending")  # type: ignore[call-arg]
     job.status = "success"  # type: ignore[misc]
     job.state = JobState.FAILED  # type: ignore[misc]
+
+
+def read_queued_job(queued: QueuedJob) -> None:
+    assert_type(queued.job, Job)
+    assert_type(queued.position, int)
+    assert_type(queued.expected_start, datetime.datetime | None)
+    assert_type(queued.expected_end, datetime.datetime | None)
+    assert_type(queued.earliest_end, datetime.datetime | None)
+    assert_type(queued.latest_end, datetime.datetime | None)
+    queued.position = 1  # type: ignore[misc]
 
 
 def use_settings(polling: Polling, retry: Retry) -> None:
