@@ -7,7 +7,7 @@ MoltinJobsError                         .retryable .job_id
 ├── JobFailedError                      .job .error .problems
 │   ├── JobCancelledError
 │   └── NoResultsError
-├── JobTimeoutError(TimeoutError)       .timeout .job .polls .last_error
+├── JobTimeoutError(TimeoutError)       .timeout .job .polls .last_error .queued
 ├── TransportError
 ├── InvalidResponseError                .status .body
 └── APIError                            .status .errors .request_id .retry_after .from_gateway
@@ -27,7 +27,7 @@ import copyreg
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from .models import Job, JobProblem, JobState, job_label
+from .models import Job, JobProblem, JobState, QueuedJob, job_label
 
 _MAX_TEXT_LENGTH = 500
 """Characters of a foreign text that a message quotes."""
@@ -183,6 +183,7 @@ class JobTimeoutError(MoltinJobsError, TimeoutError):
         job: Job | None = None,
         polls: int = 0,
         last_error: MoltinJobsError | None = None,
+        queued: QueuedJob | None = None,
         outcome: str = "did not end",
         advice: str | None = None,
         subject: str = "the job of this export",
@@ -192,6 +193,10 @@ class JobTimeoutError(MoltinJobsError, TimeoutError):
         details = [] if job is None else [f"last status {single_line(job.status)!r}"]
         if polls:
             details += [f"{polls} poll{'s' if polls > 1 else ''}"]
+        if queued is not None:
+            details += [f"{_ordinal(queued.position)} in the queue"]
+        if queued is not None and queued.expected_end is not None:
+            details += [f"expected to end at {queued.expected_end:%Y-%m-%d %H:%M:%S} UTC"]
         if last_error is not None:
             details += [f"last error: {str(last_error).rstrip('.')}"]
         status = f" ({', '.join(details)})" if details else ""
@@ -209,6 +214,14 @@ class JobTimeoutError(MoltinJobsError, TimeoutError):
         """Number of polls."""
         self.last_error = last_error
         """Last error of a poll that was retried, or ``None``."""
+        self.queued = queued
+        """Position of the job in the last list, for a wait for an order job with
+        ``poll_by="list"``. ``None`` without a list, or if the job is polled by id."""
+
+
+def _ordinal(number: int) -> str:
+    last_digit = 0 if number % 100 in (11, 12, 13) else number % 10
+    return f"{number}" + {1: "st", 2: "nd", 3: "rd"}.get(last_digit, "th")
 
 
 class TransportError(MoltinJobsError):

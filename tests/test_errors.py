@@ -1,4 +1,5 @@
 import copy
+import datetime
 import pickle
 import re
 import uuid
@@ -29,7 +30,7 @@ from moltin_jobs.errors import (
     failure_of,
     single_line,
 )
-from moltin_jobs.models import Job
+from moltin_jobs.models import Job, QueuedJob
 
 JOB_ID = "974c9db4-38da-4dbf-90c2-33eed5f3e77c"
 REQUEST_ID = "635da56d-75a1-43cd-b696-7ab119756b3a"
@@ -44,6 +45,12 @@ ERROR_OBJECTS: list[dict[str, Any]] = [
     }
 ]
 
+QUEUED = QueuedJob(
+    job=JOB,
+    position=112,
+    expected_end=datetime.datetime(2026, 1, 2, 3, 4, 5, 6, datetime.UTC),
+)
+
 TREE = """
 MoltinJobsError                         .retryable .job_id
 ├── ConfigurationError(ValueError)
@@ -52,7 +59,7 @@ MoltinJobsError                         .retryable .job_id
 ├── JobFailedError                      .job .error .problems
 │   ├── JobCancelledError
 │   └── NoResultsError
-├── JobTimeoutError(TimeoutError)       .timeout .job .polls .last_error
+├── JobTimeoutError(TimeoutError)       .timeout .job .polls .last_error .queued
 ├── TransportError
 ├── InvalidResponseError                .status .body
 └── APIError                            .status .errors .request_id .retry_after .from_gateway
@@ -115,7 +122,9 @@ MAKERS: dict[str, Callable[[], MoltinJobsError]] = {
     "JobFailedError": lambda: JobFailedError(JOB),
     "JobCancelledError": lambda: JobCancelledError(JOB),
     "NoResultsError": lambda: NoResultsError(JOB),
-    "JobTimeoutError": lambda: make_timeout_error(last_error=make_api_error(ServerError, 503)),
+    "JobTimeoutError": lambda: make_timeout_error(
+        last_error=make_api_error(ServerError, 503), queued=QUEUED
+    ),
     "TransportError": lambda: TransportError(
         "job a", "reset", "Try again.", retryable=False, job_id="a"
     ),
@@ -376,6 +385,17 @@ class TestMessages:
                 id="timeout-never-seen",
             ),
             pytest.param(
+                lambda: make_timeout_error(
+                    Job(id=JOB_ID, status="pending"),
+                    TransportError("job a", "reset", "Try again."),
+                    queued=QUEUED,
+                ),
+                f"job {JOB_ID} did not end within 600 s (last status 'pending', 29 polls, 112th in "
+                "the queue, expected to end at 2026-01-02 03:04:05 UTC, "
+                "last error: job a: reset. Try again). Wait again, or use a longer timeout.",
+                id="timeout-in-queue",
+            ),
+            pytest.param(
                 lambda: JobTimeoutError("a", timeout=1, polls=1),
                 "job a did not end within 1 s (1 poll). Wait again, or use a longer timeout.",
                 id="timeout-one-poll",
@@ -567,6 +587,22 @@ class TestAttributes:
         assert error.error == "No results matched the supplied filter"
         assert JobFailedError(Job(id="a", status="failed")).error is None
 
+    @pytest.mark.parametrize(
+        ("position", "ordinal"),
+        [
+            (1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (10, "10th"), (11, "11th"),
+            (12, "12th"), (13, "13th"), (20, "20th"), (21, "21st"), (102, "102nd"),
+            (111, "111th"), (123, "123rd"),
+        ],
+    )  # fmt: skip
+    def test_job_timeout_error_states_the_position_as_an_ordinal(
+        self, position: int, ordinal: str
+    ) -> None:
+        queued = QueuedJob(job=JOB, position=position)
+        error = make_timeout_error(queued=queued)
+        assert error.queued is queued
+        assert f", {ordinal} in the queue). " in str(error)
+
     def test_job_timeout_error_has_last_job_and_last_error(self) -> None:
         last_error = TransportError("a", "b", "c")
         error = make_timeout_error(last_error=last_error)
@@ -576,6 +612,7 @@ class TestAttributes:
             "job": JOB,
             "polls": 29,
             "last_error": last_error,
+            "queued": None,
         }
         assert error.errno is None
         assert make_timeout_error(job=None).job is None

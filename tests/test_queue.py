@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from moltin_jobs import (
+    JobsSession,
+    JobTimeoutError,
     QueuedJob,
     Retry,
     ServerError,
@@ -208,3 +210,97 @@ def check_queue(
         errors.append(abs(queued.expected_end - end) / (last_end - now))
     for before, after in itertools.pairwise(queue):
         assert after.expected_start == before.expected_end
+
+
+async def timeout_error(session: JobsSession, job_id: str, **options: Any) -> JobTimeoutError:
+    with pytest.raises(JobTimeoutError) as caught:
+        await session.wait_for_job(job_id, **{"timeout": 60} | options)
+    return caught.value
+
+
+class TestTimeout:
+    async def test_timeout_states_the_position_in_the_last_list(self, simulator: Simulator) -> None:
+        for job_id in "abcd":
+            simulator.add_job(job_id, duration=40)
+        async with session_with(simulator, poll_by="list") as session:
+            error = await timeout_error(session, "d")
+            queue = await session.get_queue()
+        assert error.queued is not None
+        assert error.queued.position == 3
+        assert error.queued.job.id == "d"
+        expected_end, end = error.queued.expected_end, queue[-1].expected_end
+        assert expected_end is not None
+        assert end is not None
+        assert abs((expected_end - end).total_seconds()) < 3
+        assert str(error) == (
+            f"job d did not end within 60 s (last status 'pending', {error.polls} polls, 3rd in "
+            f"the queue, expected to end at {expected_end:%Y-%m-%d %H:%M:%S} UTC). "
+            "Wait again, or use a longer timeout."
+        )
+        by_id = [request for request in simulator.requests if request.job_id is not None]
+        assert len(by_id) == 1, "the last poll before the deadline"
+        assert len(simulator.requests) == error.polls + 2
+
+    async def test_timeout_without_a_finished_job_states_the_position_alone(
+        self, simulator: Simulator
+    ) -> None:
+        simulator.add_job("a", duration=1000)
+        simulator.add_job("b", duration=1000)
+        async with session_with(simulator, poll_by="list") as session:
+            error = await timeout_error(session, "b")
+        assert error.queued is not None
+        assert error.queued.expected_end is None
+        assert f"{error.polls} polls, 2nd in the queue). Wait again" in str(error)
+
+    async def test_timeouts_at_the_same_moment_state_positions_of_one_list(
+        self, simulator: Simulator
+    ) -> None:
+        job_ids = [simulator.add_job(duration=100) for _ in range(30)]
+        async with session_with(simulator, poll_by="list", rate_limit=None) as session:
+            errors = await session.wait_for_jobs(job_ids, timeout=30, return_exceptions=True)
+        queued = [error.queued for error in errors if isinstance(error, JobTimeoutError)]
+        assert [one and one.position for one in queued] == list(range(1, 31))
+
+    @pytest.mark.parametrize(
+        ("options", "kind"),
+        [({}, None), ({"poll_by": "id"}, "order"), ({"poll_by": "list"}, "pxm")],
+        ids=["default", "id", "pxm"],
+    )
+    async def test_timeout_of_another_wait_has_no_position(
+        self, simulator: Simulator, options: dict[str, Any], kind: str | None
+    ) -> None:
+        simulator.add_job("a", duration=1000, kind=kind or "order")
+        async with session_with(simulator, **options) as session:
+            error = await timeout_error(session, "a", kind=kind)
+        assert error.queued is None
+        assert "queue" not in str(error)
+
+    async def test_timeout_before_the_first_list_has_no_position(
+        self, simulator: Simulator
+    ) -> None:
+        simulator.add_job("a", duration=1000)
+        simulator.add_faults("hang", repeat=True)
+        async with session_with(simulator, poll_by="list") as session:
+            error = await timeout_error(session, "a", timeout=5)
+        assert error.queued is None
+
+    async def test_timeout_while_all_jobs_are_polled_by_id_has_no_position(
+        self, simulator: Simulator
+    ) -> None:
+        simulator.add_job("a", duration=1000)
+        async with session_with(simulator, poll_by="list") as session:
+            assert (await timeout_error(session, "a", timeout=10)).queued is not None
+            simulator.add_faults(403, path="/v2/jobs")
+            assert (await timeout_error(session, "a", timeout=10)).queued is None
+
+    async def test_timeout_for_a_job_that_the_list_does_not_name_has_no_position(
+        self, simulator: Simulator
+    ) -> None:
+        simulator.add_job("a", duration=1000)
+        simulator.add_job("b", duration=1000)
+        listed = list_body(order("b", "pending", 1e9))
+        simulator.add_faults(Fault(body=listed), path="/v2/jobs", repeat=True)
+        async with session_with(simulator, poll_by="list") as session:
+            errors = await session.wait_for_jobs(["a", "b"], timeout=10, return_exceptions=True)
+        queued = [error.queued for error in errors if isinstance(error, JobTimeoutError)]
+        assert [one and one.job.id for one in queued] == [None, "b"]

@@ -20,7 +20,8 @@ from .._tasks.operations import Operations
 from .._tasks.single_flight import SingleFlight
 from ..errors import MoltinJobsError, SessionClosedError
 from ..kinds import ORDERS, JobKind
-from ..models import Job, JobProblem
+from ..models import Job, JobProblem, QueuedJob
+from ..queueing import estimate_queue
 from .retry import RecentJobs, requested_interval
 
 FALLBACK_SECONDS = 30.0
@@ -58,12 +59,20 @@ class ListSnapshot:
     now: datetime.datetime
     """Moment of the list by the service's clock."""
     _by_id: dict[str, Job] | None = attrs.field(default=None, init=False, repr=False)
+    _queued: dict[str, QueuedJob] | None = attrs.field(default=None, init=False, repr=False)
 
     def find(self, job_id: str) -> Job | None:
         """Return a job, or ``None`` if the list does not name it."""
         if self._by_id is None:  # only waits need it, not list_jobs()
             self._by_id = {_key(job.id): job for job in self.jobs}
         return self._by_id.get(_key(job_id))
+
+    def find_queued(self, job_id: str) -> QueuedJob | None:
+        """Return the position of a job, or ``None`` if it has ended."""
+        if self._queued is None:  # once, although many waits may time out at the same moment
+            queue = estimate_queue(self.jobs, self.now)
+            self._queued = {_key(queued.job.id): queued for queued in queue}
+        return self._queued.get(_key(job_id))
 
 
 @attrs.define
@@ -129,6 +138,10 @@ class IdSource:
             self._flights.pop(job_id, None)
             self._problem_flights.pop(job_id, None)
 
+    def find_queued(self, job_id: str) -> QueuedJob | None:
+        """Return the position of a job in the last list, or ``None`` without a useful list."""
+        return None
+
     def fetch(self, poll: Poll) -> Awaitable[Snapshot]:
         """Request the job, alone or together with other waits for it."""
         job_id = poll.job_id
@@ -167,6 +180,7 @@ class ListSource(IdSource):
         super().__init__(operations, fetch_job, kind, fetch_problems)
         self._fetch_list = fetch_list
         self._single_flight = SingleFlight(operations, self._refresh_list)
+        self._latest: ListSnapshot | None = None
         self._fingerprint: int | None = None
         self._failures = 0
         self._fallback_until = -math.inf
@@ -181,6 +195,13 @@ class ListSource(IdSource):
         if latest.received_at - self._changed_at >= UNCHANGED_SECONDS:
             return await self._verify(poll, job, latest.received_at)
         return Snapshot(job, latest.received_at)
+
+    def find_queued(self, job_id: str) -> QueuedJob | None:
+        """Return the position of a job in the last list, or ``None`` without a useful list."""
+        is_fallback = asyncio.get_running_loop().time() < self._fallback_until
+        if self.kind is not ORDERS or self._latest is None or is_fallback:
+            return None
+        return self._latest.find_queued(job_id)
 
     async def _latest_list(self, poll: Poll) -> ListSnapshot | None:
         """Return a list that is recent enough, or ``None`` while all jobs are polled by id."""
@@ -221,6 +242,7 @@ class ListSource(IdSource):
                 self._fall_back(f"failed: {error}")
             raise
         self._failures = 0
+        self._latest = latest
         if latest.fingerprint != self._fingerprint:
             self._fingerprint, self._changed_at = latest.fingerprint, latest.received_at
         self._check_usefulness(latest)

@@ -319,6 +319,7 @@ class JobWatch(AsyncIterator[Job]):
             job=self.job,
             polls=self.polls,
             last_error=self.last_error,
+            queued=self._source.find_queued(self.job_id),
         )
 
     def _log_poll(self, level: int, extra: dict[str, object], message: str, *args: object) -> None:

@@ -75,6 +75,13 @@ async def wait_beyond_timeout(simulator: Simulator, session: JobsSession) -> Non
     await session.wait_for_job(JOB_ID, timeout=5, polling=WITHOUT_JITTER)
 
 
+@produces("JobTimeoutError with a position")
+async def wait_behind_other_jobs(simulator: Simulator, _session: JobsSession) -> None:
+    job_ids = [simulator.add_job(f"order-export-{number:02}", duration=4) for number in range(1, 5)]
+    async with JobsSession(simulator.token, base_url=simulator.url, poll_by="list") as session:
+        await session.wait_for_job(job_ids[-1], timeout=5, polling=WITHOUT_JITTER)
+
+
 @produces("JobTimeoutError during an outage")
 async def wait_during_outage(simulator: Simulator, session: JobsSession) -> None:
     simulator.add_job(JOB_ID, ["started"])
@@ -271,6 +278,7 @@ async def test_message_of_error_is_the_one_that_the_page_shows(
             await PRODUCERS[name](simulator, session)
     assert type(caught.value).__name__ == name.split(maxsplit=1)[0]
     message = re.sub(r"(127\.0\.0\.1(?::|', ))\d+", r"\g<1>8000", str(caught.value))
+    message = re.sub(r"at [-\d]+ [:\d]+ UTC", "at 2026-10-01 12:04:30 UTC", message)
     if UPDATE:
         write_message(name, message)
     assert messages_of_page().get(name) == message

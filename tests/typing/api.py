@@ -312,6 +312,7 @@ def handle_error(error: MoltinJobsError) -> None:
             assert_type(error.job, Job | None)
             assert_type(error.polls, int)
             assert_type(error.last_error, MoltinJobsError | None)
+            assert_type(error.queued, QueuedJob | None)
         case InvalidResponseError():
             assert_type(error.status, int)
             assert_type(error.body, bytes)
