@@ -17,8 +17,9 @@ from . import creation, options
 from . import demo as demos
 from .exit_codes import EXIT_CODES, Outcome, exit_code
 from .output import Output
-from .progress import Wait, outcome_of, save_file, wait_for_outcomes
+from .progress import outcome_of, save_file, wait_for_outcomes
 from .runner import run, session_command
+from .table import Wait
 
 _CODES = [f"{code} {meaning}" for code, (meaning, _) in EXIT_CODES.items() if code <= 6]
 _HELP = f"""Work with jobs of Elastic Path Commerce. Credentials: EPCC_CLIENT_ID and

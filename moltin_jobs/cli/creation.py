@@ -20,8 +20,9 @@ from ..session import JobsSession
 from . import options
 from .exit_codes import Outcome, exit_code
 from .output import Output
-from .progress import Wait, outcome_of, save_file, wait_for_outcomes
+from .progress import outcome_of, save_file, wait_for_outcomes
 from .runner import session_command
+from .table import Wait
 
 
 @click.command()

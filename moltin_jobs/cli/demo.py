@@ -8,7 +8,9 @@ from ..session import JobsSession
 from ..settings import Polling
 from ..testing.simulator import Simulator
 from .output import Output, reason_of, write_line
-from .progress import Wait, format_duration, wait_for_outcomes
+from .progress import wait_for_outcomes
+from .table import Wait
+from .times import format_duration
 
 JOB_SECONDS = 1.2
 """Time that each order job of the demo runs. Those of one kind run one after another."""

@@ -1,137 +1,35 @@
 """Waits and downloads that show their progress: live on a terminal, else as lines."""
 
 import asyncio
-import collections
 import contextlib
-import datetime
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
-import attrs
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Column
 
-from .._polling.watch import JobWatch
-from ..errors import ConfigurationError, JobFailedError, MoltinJobsError, single_line
+from ..errors import ConfigurationError, MoltinJobsError, single_line
 from ..kinds import ORDERS, JobKind
-from ..models import Job, JobState
+from ..models import Job
 from ..session import JobsSession
 from .exit_codes import Outcome
-from .messages import label
-from .output import Output, reason_of
+from .output import Output
+from .table import Wait, WaitTable
 
 REFRESH_SECONDS = 1 / 8
 """Seconds between two updates of the display."""
-_MAX_RATE_SPAN_SECONDS = 5
-"""Longest span over which the displayed requests per second are averaged."""
-_RESERVED_LINES = 4
-"""Lines for the title, the header, "… and N more", and the cursor."""
-_STYLES = {JobState.SUCCEEDED: "green", JobState.FAILED: "red", JobState.CANCELLED: "yellow"}
-
-
-@attrs.define(eq=False)
-class Wait:
-    """A wait for one job, with the status that is shown for it."""
-
-    job_id: str
-    kind: JobKind = attrs.field(default=ORDERS, kw_only=True)
-    watch: JobWatch | None = None
-    """``None`` until the wait has started, and for an invalid id."""
-    outcome: Outcome | None = None
-    status: tuple[str, str] = attrs.field(default=("…", ""), init=False)
-    """Status of the job, or a label for the error of the last poll, and its style."""
-    changed_at: float = attrs.field(factory=lambda: asyncio.get_running_loop().time())
-    """Moment of the last change of the status."""
-
-    @property
-    def is_retrying(self) -> bool:
-        """Whether the last poll failed and will be retried."""
-        return self.outcome is None and bool(self.watch and self.watch.consecutive_failures)
-
-    def update(self, now: float) -> bool:
-        """Read the watch, and return whether the status has changed."""
-        watch, status = self.watch, self.status
-        error = watch.last_error if watch and self.is_retrying else self.outcome
-        if isinstance(error, MoltinJobsError) and not isinstance(error, JobFailedError):
-            status = label(error), "yellow" if self.is_retrying else "red"
-        elif watch and watch.job:
-            status = single_line(watch.job.status), _STYLES.get(watch.job.state, "")
-        if status == self.status:
-            return False
-        self.status, self.changed_at = status, now
-        return True
-
-    def details(self, now: float) -> str:
-        """Return when the next retry is due, or why the job has failed."""
-        if self.watch is None or not self.is_retrying:
-            return reason_of(self.outcome)
-        due = self.watch.next_poll_at
-        moment = "" if due is None else f" in {max(due - now, 0.0):.0f} s"
-        return f"x{self.watch.consecutive_failures}, retrying{moment}"
-
-
-class WaitTable:
-    """Table that shows the state of waits at the moment of rendering."""
-
-    def __init__(self, waits: Sequence[Wait], clock: Callable[[], float]) -> None:
-        self._waits = waits
-        self._clock = clock
-        self._started_at = clock()
-        self._samples: collections.deque[tuple[float, int]] = collections.deque()
-        self._requests_per_second = 0.0
-
-    def add_sample(self, requests: int) -> None:
-        """Update the rate of requests. ``requests`` is the number of all requests sent so far."""
-        now, samples = self._clock(), self._samples
-        samples.append((now, requests))
-        # Whole seconds: the rate limit lets requests out in bursts, one a second, and a span of
-        # 1.2 s may contain two of them.
-        span = min(max(int(now - self._started_at), 1), _MAX_RATE_SPAN_SECONDS)
-        while samples[0][0] < now - span:
-            samples.popleft()
-        self._requests_per_second = (requests - samples[0][1]) / span
-
-    def __rich_console__(
-        self, console: Console, options: ConsoleOptions
-    ) -> Iterator[RenderableType]:
-        now, waits = self._clock(), self._waits
-        ended = sum(wait.outcome is not None for wait in waits)
-        retrying = sum(wait.is_retrying for wait in waits)
-        yield _line(
-            f"{ended} of {len(waits)} jobs ended, {format_duration(now - self._started_at)}, "
-            f"{self._requests_per_second:.1f} requests/s"
-            + (f", {retrying} retrying" if retrying else "")
-        )
-        room = max(console.height - _RESERVED_LINES, 1)
-        if len(waits) > room:  # those in progress come first
-            waits = sorted(waits, key=lambda wait: wait.outcome is not None)[:room]
-        table = Table(box=None, expand=True, pad_edge=False, padding=(0, 2, 0, 0))
-        table.add_column("job")  # the only column that may shrink
-        for name in ("status", "time", "polls"):
-            table.add_column(name, no_wrap=True)
-        table.add_column(ratio=1, no_wrap=True)  # gets the width that the others leave
-        for wait in waits:
-            duration = "" if wait.outcome else format_duration(now - wait.changed_at)
-            polls = str(wait.watch.polls if wait.watch else 0)
-            details = _line(wait.details(now), "dim")
-            job_id = _line(single_line(wait.job_id))
-            table.add_row(job_id, Text(*wait.status), duration, polls, details)
-        yield table
-        if len(waits) < len(self._waits):
-            yield _line(f"… and {len(self._waits) - len(waits)} more")
-
-
-def format_duration(seconds: float) -> str:
-    """Return seconds with one decimal, or ``H:MM:SS`` from one minute on."""
-    return f"{seconds:.1f} s" if seconds < 60 else str(datetime.timedelta(seconds=int(seconds)))
-
-
-def _line(text: str, style: str = "") -> Text:
-    # Never wrap: the number of rows assumes one line each.
-    return Text(text, style, no_wrap=True, overflow="ellipsis")
+_MIN_WIDTH_FOR_BAR = 60
+"""Columns from which there is room for a bar beside the numbers of a download."""
 
 
 async def outcome_of(result: Awaitable[Job | Path]) -> Outcome:
@@ -185,7 +83,11 @@ async def _display(
     Gives a function that updates a wait immediately.
     """
     clock = asyncio.get_running_loop().time
-    started_at, table = clock(), WaitTable(waits, clock)
+    # Only a command that can be continued gives advice. The jobs of the demo end with it.
+    can_continue = output.advice_on_interrupt is not None
+    jobs = "the job goes" if len(waits) == 1 else "the jobs go"
+    table = WaitTable(waits, clock, f"Ctrl-C stops the wait, {jobs} on" if can_continue else "")
+    started_at = clock()
     live = Live(table, console=output.console, auto_refresh=False, redirect_stdout=False)
 
     def update(wait: Wait) -> None:
@@ -206,11 +108,28 @@ async def _display(
     refreshing = asyncio.create_task(refresh())
     try:
         with live if output.is_live else contextlib.nullcontext():
-            yield update
+            try:
+                yield update
+            finally:
+                table.hint = ""  # the table is drawn once more, and stays
     finally:
         output.is_live = False
         refreshing.cancel()
         await asyncio.wait([refreshing])
+
+
+def _progress_bars(console: Console) -> Progress:
+    """Make a progress display that has one line at any width."""
+    name = Column(no_wrap=True, max_width=console.width // 4)
+    columns: list[ProgressColumn] = [
+        TextColumn("{task.description}", markup=False, table_column=name),
+        DownloadColumn(table_column=Column(no_wrap=True)),
+        TransferSpeedColumn(Column(no_wrap=True)),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    ]
+    if console.width >= _MIN_WIDTH_FOR_BAR:
+        columns.insert(1, BarColumn(bar_width=None))  # takes the width that the others leave
+    return Progress(*columns, console=console, expand=True)
 
 
 async def save_file(
@@ -224,9 +143,7 @@ async def save_file(
     timeout: float | None = None,
 ) -> Path:
     """Save the file of a job, with a progress bar if there is a terminal."""
-    name = TextColumn("{task.description}", markup=False)
-    columns = (name, BarColumn(), DownloadColumn(), TimeElapsedColumn())
-    bars = Progress(*columns, console=output.console)
+    bars = _progress_bars(output.console)
     bar = bars.add_task(single_line(path.name), total=None)
 
     def show(received: int, length: int | None) -> None:

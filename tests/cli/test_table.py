@@ -1,5 +1,6 @@
 """The live table as it is rendered."""
 
+import datetime
 import io
 import re
 import uuid
@@ -18,7 +19,8 @@ from moltin_jobs import (
     ServerError,
 )
 from moltin_jobs.cli.exit_codes import Outcome
-from moltin_jobs.cli.progress import Wait, WaitTable, format_duration
+from moltin_jobs.cli.table import Wait, WaitTable
+from moltin_jobs.cli.times import format_duration
 from moltin_jobs.errors import failure_of
 
 from .harness import FAILURE
@@ -68,10 +70,11 @@ def render(
     requests: int = 0,
     width: int = 80,
     height: int = 24,
+    hint: str = "",
 ) -> list[str]:
     """Return the lines of a table that was opened at 0."""
     clock = iter([0.0])
-    table = WaitTable(waits, lambda: next(clock, now))
+    table = WaitTable(waits, lambda: next(clock, now), hint)
     table.add_sample(0)
     table.add_sample(requests)
     screen = io.StringIO()
@@ -80,20 +83,76 @@ def render(
 
 
 async def test_table_shows_status_duration_and_polls_of_each_job(make_wait: MakeWait) -> None:
+    timed_out = make_wait("d")
+    timed_out.outcome = JobTimeoutError("d", timeout=3)
+    timed_out.update(3.0)
     waits = [
         make_wait("a"),
         make_wait("b", "started", polls=12, changed_at=1.5),
         make_wait("c", "failed", error=FAILURE),
-        make_wait("d", outcome=JobTimeoutError("d", timeout=4)),
+        timed_out,
     ]
     assert render(waits, now=4.0, requests=10) == [
         "2 of 4 jobs ended, 4.0 s, 2.5 requests/s",
         "job  status     time   polls",
         "a    …          4.0 s  1",
         "b    started    2.5 s  12",
-        f"c    failed            1      {FAILURE}",
-        "d    timed out         1",
+        f"c    failed     0.0 s  1      {FAILURE}",
+        "d    timed out  3.0 s  1",
     ]
+
+
+async def test_table_keeps_the_duration_of_ended_jobs(make_wait: MakeWait) -> None:
+    waits = [make_wait("a", "started"), make_wait("b", "started"), make_wait("c", "started")]
+    created_at = datetime.datetime(2026, 3, 1, 23, 59, 58, tzinfo=datetime.UTC)
+    ends = [None, created_at + datetime.timedelta(seconds=7), created_at]
+    starts = [created_at, created_at, created_at + datetime.timedelta(seconds=1)]
+    for wait, start, end in zip(waits, starts, ends, strict=True):
+        assert wait.watch is not None
+        job = Job(id=wait.job_id, status="success", created_at=start, updated_at=end)
+        wait.watch.job = wait.outcome = job
+        wait.update(12.5)
+    _, _, *rows = render(waits, now=300.0)
+    assert [row.split()[2:4] for row in rows] == [
+        ["12.5", "s"],  # that of the wait: the service does not report it
+        ["7.0", "s"],
+        ["12.5", "s"],  # the service reports nonsense
+    ]
+
+
+@pytest.mark.parametrize("width", [100, 60, 40])
+async def test_hint_is_the_last_line_and_fits(make_wait: MakeWait, width: int) -> None:
+    hint = "Ctrl-C stops the wait, the job goes on"
+    waits = [make_wait(f"job-{number}", "started") for number in range(20)]
+    lines = render(waits, width=width, height=12, hint=hint)
+    assert lines[-2:] == ["… and 13 more", hint]
+    assert len(lines) == 11, "the last line is for the cursor"
+
+
+@pytest.mark.parametrize(("width", "is_shortened"), [(100, False), (60, False), (40, True)])
+async def test_table_of_uuids_has_one_line_for_each_job(
+    make_wait: MakeWait, width: int, is_shortened: bool
+) -> None:
+    ids = [str(uuid.UUID(int=number, version=4)) for number in range(6)]
+    waits = [
+        make_wait(ids[0], "cancelling", polls=1234),
+        make_wait(ids[1], "IN_PROGRESS"),
+        make_wait(ids[2], "failed", error=FAILURE * 3),
+        make_wait(ids[3], outcome=ServerError(503, "job")),
+        make_wait(ids[4], "pending"),
+        make_wait(ids[5], "status-that-is-not-documented" * 3),
+    ]
+    fail_polls(waits[4], 12, next_poll_at=36030.0)
+    title, header, *rows = render(waits, now=36000.0, width=width)
+    assert title.startswith("2 of 6 jobs ended, 10:00:00, ")
+    assert header.split()[:3] == ["job", "status", "time"]
+    assert len(rows) == len(ids)
+    assert max(map(len, rows)) <= width
+    statuses = ["cancelling", "IN_PROGRESS", "failed", "status 503", "status 503"]
+    times = ["10:00:00", "10:00:00", "0.0 s", "0.0 s", "9:59:56"]
+    for job_id, status, time, row in zip(ids, statuses, times, rows, strict=False):
+        assert row.startswith(job_id[:12] if is_shortened else f"{job_id} ")
+        assert re.search(rf" {status} +{time}", row)
 
 
 async def test_table_shows_the_first_problem_of_a_failed_job(make_wait: MakeWait) -> None:
@@ -104,7 +163,7 @@ async def test_table_shows_the_first_problem_of_a_failed_job(make_wait: MakeWait
     wait.watch.job = job
     wait.update(0.0)
     _, _, row = render([wait])
-    assert row == "a    failed        1      line 3, stock: not a number"
+    assert row == "a    failed  0.0 s  1      line 3, stock: not a number"
 
 
 async def test_table_shows_waits_that_have_no_watch(make_wait: MakeWait) -> None:
@@ -118,7 +177,7 @@ async def test_table_shows_waits_that_have_no_watch(make_wait: MakeWait) -> None
     _, _, *rows = render(waits)
     assert [row.split() for row in rows] == [
         ["a", "…", "0.0", "s", "0"],
-        ["b/c", "invalid", "id", "0"],
+        ["b/c", "invalid", "id", "0.0", "s", "0"],
         ["d", "pending", "0.0", "s", "1"],
     ]
 
@@ -131,7 +190,7 @@ async def test_table_escapes_control_characters(make_wait: MakeWait) -> None:
     ]
     _, _, *rows = render(waits)
     assert rows[0].split() == ["a", "pend\\x1bing", "0.0", "s", "1"]
-    assert rows[1].split(maxsplit=3) == ["b", "failed", "1", "c d\\x07"]
+    assert rows[1].split(maxsplit=5) == ["b", "failed", "0.0", "s", "1", "c d\\x07"]
     assert rows[2].startswith("e\\x1b ")
 
 
@@ -152,7 +211,7 @@ async def test_table_does_not_count_an_outage_that_ended_the_wait(make_wait: Mak
     fail_polls(wait, 3, next_poll_at=0.0)
     title, _, row = render([wait])
     assert "retrying" not in title
-    assert row.split() == ["a", "status", "503", "1"]
+    assert row.split() == ["a", "status", "503", "0.0", "s", "1"]
 
 
 async def test_table_with_more_jobs_than_lines_shows_those_in_progress_first(
@@ -188,13 +247,12 @@ async def test_narrow_table_shortens_ids_and_keeps_status_and_duration(
     waits.append(make_wait(str(uuid.UUID(int=9)), outcome=ServerError(500, "job")))
     title, header, *rows = render(waits, now=59.9, width=width)
     assert title.startswith("4 of 7 jobs ended, 59.9 s")
-    assert header.split() == ["job", "status", "time", "polls"]
+    assert header.split() == ["job", "status", "time"]
     for row, text in zip(rows, [*statuses, "status 500"], strict=True):
         assert row.startswith("0000000")
         assert text in row
         assert len(row) <= width
-        assert ("59.9 s" in row) == (text in statuses[:3])
-        assert re.search(r"  1( +\S*…)?$", row)
+        assert ("59.9 s" if text in statuses[:3] else "0.0 s") in row
 
 
 @pytest.mark.parametrize("width", [40, 60])
@@ -212,14 +270,20 @@ async def test_narrow_table_keeps_one_line_for_each_job(make_wait: MakeWait, wid
 async def test_table_shortens_the_reason_before_the_id(make_wait: MakeWait) -> None:
     job_id = str(uuid.uuid4())
     _, _, row = render([make_wait(job_id, "failed", error=FAILURE * 3)])
-    assert row.startswith(f"{job_id}  failed        1      No results ")
+    assert row.startswith(f"{job_id}  failed  0.0 s  1      No results ")
     assert row.endswith("…")
     assert len(row) == 80
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0.0 s"), (59.94, "59.9 s"), (60, "0:01:00"), (3 * 3600 + 3, "3:00:03")],
+    [
+        (0, "0.0 s"),
+        (59.94, "59.9 s"),
+        (60, "0:01:00"),
+        (3 * 3600 + 3, "3:00:03"),
+        (9e5, "250:00:00"),
+    ],
 )
 def test_duration_is_in_seconds_below_a_minute(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text

@@ -19,10 +19,11 @@ SHOW_CURSOR = "\x1b[?25h"
 def table_rows(screen: list[str]) -> list[list[str]]:
     """Return the words of each row of the table, which is at the end of the screen."""
     header = next(i for i, line in enumerate(screen) if line.split() == HEADER)
-    return [line.split() for line in screen[header + 1 :]]
+    return [line.split() for line in screen[header + 1 :] if not line.startswith(HINT)]
 
 
 HEADER = ["job", "status", "time", "polls"]
+HINT = "Ctrl-C stops the wait, "
 
 
 def test_wait_on_a_terminal_shows_a_table_instead_of_lines(store: Simulator) -> None:
@@ -54,7 +55,7 @@ def test_results_are_above_the_table_if_stdout_is_the_terminal_too(store: Simula
     screen = "\n".join(terminal.screen())
     result, table = screen.split("1 of 1 jobs ended")
     assert result.replace("\n", "").startswith(f"a       failed  [bold]{'long ' * 30}".rstrip())
-    assert re.search(r"a +failed +1 +\[bold\]long long .*…", table)
+    assert re.search(r"a +failed +0\.\d s +1 +\[bold\]long long .*…", table)
 
 
 def test_quiet_wait_on_a_terminal_shows_errors_only(store: Simulator) -> None:
@@ -135,6 +136,10 @@ def test_table_of_twelve_jobs_at_three_moments(store: Simulator) -> None:
 
     for moment in moments:
         print("\n".join(moment), end="\n\n")  # noqa: T201 (pytest -s shows the recording)
+        if moment is moments[-1]:
+            assert not any(line.startswith(HINT) for line in moment)
+        else:
+            assert moment.pop() == f"{HINT}the jobs go on"
         assert moment[0].startswith("WARNING moltin_jobs.polling: poll 1 failed, retrying in ")
         table = moment[-13:]
         assert table[0].split() == HEADER
@@ -164,7 +169,7 @@ def test_narrow_terminal_shows_status_and_duration(store: Simulator, width: int)
     assert code == 130
     rows = [line for line in terminal.screen() if "pending" in line]
     assert len(rows) == 3
-    assert all(re.search(r"^00000000-.*  pending +\d\.\d s  \d+$", row) for row in rows)
+    assert all(re.search(r"^00000000-.* pending +\d\.\d s$", row) for row in rows)
 
 
 def test_interrupt_shows_the_cursor_again(store: Simulator) -> None:
@@ -190,7 +195,33 @@ def test_export_on_a_terminal_shows_a_progress_bar(store: Simulator, tmp_path: P
     *_, row, bar = terminal.screen()
     assert row.split()[:2] == [stdout.split("\t")[0], "success"]
     size = path.stat().st_size / 1000
-    assert re.fullmatch(rf"\[red\]orders\.csv ━+ {size:.1f}/{size:.1f} kB 0:00:00", bar)
+    assert re.fullmatch(rf"\[red\]orders\.csv ━+ {size:.1f}/{size:.1f} kB \S.* 0:00:00", bar)
+
+
+@pytest.mark.parametrize("width", [100, 60, 40])
+def test_progress_bar_has_one_line_with_speed_and_time_at_any_width(
+    store: Simulator, tmp_path: Path, width: int
+) -> None:
+    store.add_job("a", ["success"], file=b"order_id\n" * 300_000)
+    path = tmp_path / "orders-of-the-whole-year-in-one-file.csv"
+    with Terminal(width) as terminal:
+        code, _ = terminal.run("download", "a", str(path))
+    assert code == 0
+    (bar,) = terminal.screen()
+    assert bar.startswith("orders-of")
+    assert bar.endswith(" 0:00:00")
+    assert "2.7/2.7 MB " in bar
+    assert ("━" in bar) == (width >= 60)
+
+
+def test_wait_for_one_job_says_that_the_job_goes_on(store: Simulator) -> None:
+    store.add_job("a", ["pending"])
+    with Terminal(40) as terminal:
+        with process("wait", "a", env={"TERM": "xterm"}, stderr=terminal.end) as waiting:
+            wait_until(lambda: terminal.screen()[-1:] == [f"{HINT}the job goes on"])
+            waiting.send_signal(signal.SIGINT)
+            waiting.communicate(timeout=PATIENCE)
+    assert not any(line.startswith(HINT) for line in terminal.screen())
 
 
 def test_interrupted_download_on_a_terminal_prints_below_the_bar(
