@@ -177,18 +177,37 @@ async def download(
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    default=8000,
-    show_default=True,
-    help="On the loopback interface. 0 takes a free one.",
+    default=0,
+    help="On the loopback interface. Default: a free one.",
 )
-def serve(port: int) -> None:
+@click.option(
+    "--jobs", type=click.IntRange(min=1), default=12, show_default=True, help="Order jobs."
+)
+@click.option(
+    "--fail",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Order jobs that fail, from number 5 on.",
+)
+@click.option(
+    "--faults",
+    type=options.parse_share,
+    metavar="SHARE",
+    default="0",
+    help="Share of requests that get a random fault, from 0 to 1.",
+)
+def serve(port: int, jobs: int, fail: int, faults: float) -> None:
     """Serve a simulated store with jobs of all kinds, until interrupted.
 
     Example: moltin-jobs serve --port 8000
     """
+    if fail > jobs:
+        message = f"{fail} is more than the number of order jobs. Use at most {jobs}."
+        raise click.BadParameter(message, param_hint="--fail")
     output = Output()
     try:
-        run(demos.serve(output, port), output)
+        run(demos.serve(output, port=port, jobs=jobs, fail=fail, faults=faults), output)
     except OSError as error:
         if error.errno not in (errno.EADDRINUSE, errno.EACCES):
             raise

@@ -16,11 +16,10 @@ JOB_SECONDS = 1.2
 """Time that each order job of the demo runs. Those of one kind run one after another."""
 POLLING = Polling(initial_interval=0.4, multiplier=1.1, max_interval=0.7)
 NO_RESULTS = "No results matched the supplied filter"
-_SERVED_JOBS: tuple[dict[str, Any], ...] = (  # arguments of Simulator.add_job
-    *(
-        {"job_id": f"order-export-{number:02}", "error": NO_RESULTS if number == 5 else None}
-        for number in range(1, 13)
-    ),
+_MAX_PRINTED_IDS = 12
+_FIRST_FAILURE = 5
+"""Number of the first order job that fails."""
+_JOBS_OF_OTHER_KINDS: tuple[dict[str, Any], ...] = (  # arguments of Simulator.add_job
     {"job_id": "product-import-01", "kind": "pxm", "problems": ["row 3: the sku is missing"]},
     {
         "job_id": "product-export-01",
@@ -41,19 +40,31 @@ _SERVED_JOBS: tuple[dict[str, Any], ...] = (  # arguments of Simulator.add_job
 )
 
 
-async def serve(output: Output, port: int) -> int:
+async def serve(output: Output, *, port: int, jobs: int, fail: int, faults: float) -> int:
     """Serve jobs of all kinds, and those that are created, until the task is cancelled."""
-    async with Simulator(port=port, creation_seconds=3.0) as simulator:
+    async with Simulator(port=port, creation_seconds=3.0, chaos=faults) as simulator:
         job_ids: dict[str, list[str]] = {}  # by kind
-        for job in _SERVED_JOBS:
+        for job in (*_order_jobs(jobs, fail), *_JOBS_OF_OTHER_KINDS):
             kind = job.get("kind", "order")
             job_ids.setdefault(kind, []).append(simulator.add_job(**job, duration=3.0))
         for name, value in simulator.environment.items():
             write_line(f"export {name}={value}")
         for kind, ids in job_ids.items():
-            output.print_note(f"serving {kind} jobs: {' '.join(ids)}")
+            printed = ids if len(ids) <= _MAX_PRINTED_IDS else [ids[0], "...", ids[-1]]
+            output.print_note(f"serving {kind} jobs: {' '.join(printed)}")
         output.print_note("Press Ctrl-C to stop.")
         return int(await asyncio.Event().wait())  # until it is cancelled
+
+
+def _order_jobs(number: int, failures: int) -> list[dict[str, Any]]:
+    failing = {(_FIRST_FAILURE - 1 + index) % number for index in range(failures)}
+    return [
+        {
+            "job_id": f"order-export-{index + 1:02}",
+            "error": NO_RESULTS if index in failing else None,
+        }
+        for index in range(number)
+    ]
 
 
 async def demo(output: Output) -> int:

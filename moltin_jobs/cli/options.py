@@ -1,6 +1,7 @@
 """Arguments that several commands take, and their validation."""
 
 import codecs
+import contextlib
 import functools
 import math
 import sys
@@ -48,6 +49,14 @@ def _parse_seconds(text: str) -> float:
     if not 0 < seconds < math.inf:
         raise click.BadParameter(f"{text!r} is not a finite number of seconds above 0.")
     return seconds
+
+
+def parse_share(text: str) -> float:
+    """Return a number from 0 to 1."""
+    with contextlib.suppress(ValueError):
+        if 0 <= (share := float(text)) <= 1:  # click.FloatRange accepts nan
+            return share
+    raise click.BadParameter(f"{text!r} is not a number from 0 to 1.")
 
 
 def _parse_kind(text: str) -> kinds.JobKind:

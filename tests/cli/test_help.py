@@ -36,6 +36,19 @@ def test_help_lists_exit_codes_and_variables() -> None:
         assert name in words
 
 
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        ("serve", "On the loopback interface. Default: a free one."),
+        ("serve", "Order jobs. [default: 12; x>=1]"),
+        ("serve", "Order jobs that fail, from number 5 on. [default: 1; x>=0]"),
+        ("serve", "--faults SHARE Share of requests that get a random fault, from 0 to 1."),
+    ],
+)
+def test_help_of_a_command_describes_its_options(command: str, text: str) -> None:
+    assert text in " ".join(run(command, "--help").stdout.split())
+
+
 def test_unknown_command_is_a_usage_error() -> None:
     result = run("fetch")
     assert (result.exit_code, result.stdout) == (2, "")

@@ -6,7 +6,7 @@ import re
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -36,18 +36,30 @@ SERVED_JOBS = {
 }
 
 
+Served = list[tuple[Simulator, dict[str, str | None]]]
+"""Each simulator, and the error of each of its jobs by id."""
+
+
 @pytest.fixture
-def signal_when_served(monkeypatch: pytest.MonkeyPatch) -> Callable[[signal.Signals], None]:
+def signal_when_served(monkeypatch: pytest.MonkeyPatch) -> Callable[[signal.Signals], Served]:
     """Let a simulator send a signal to this process as soon as it is open."""
 
-    def prepare(signum: signal.Signals) -> None:
+    def prepare(signum: signal.Signals) -> Served:
+        served: Served = []
+
         class SignalledSimulator(Simulator):
             async def __aenter__(self) -> Self:
                 await super().__aenter__()
+                served.append((self, {}))
                 asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signum)
                 return self
 
+            def add_job(self, job_id: str | None = None, *args: Any, **options: Any) -> str:
+                served[-1][1][job_id or ""] = options.get("error")
+                return super().add_job(job_id, *args, **options)
+
         monkeypatch.setattr(demo, "Simulator", SignalledSimulator)
+        return served
 
     return prepare
 
@@ -106,7 +118,7 @@ def test_demo_prints_how_each_job_has_ended(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_serve_prints_the_variables_that_lead_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    with process("serve", "--port", "0") as serving:
+    with process("serve") as serving:
         assert serving.stdout is not None
         assert serving.stderr is not None
         exports = [serving.stdout.readline().removesuffix("\n") for _ in range(3)]
@@ -132,16 +144,86 @@ def test_serve_prints_the_variables_that_lead_to_it(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_serve_runs_until_a_signal(
-    signal_when_served: Callable[[signal.Signals], None], signum: signal.Signals, code: int
+    signal_when_served: Callable[[signal.Signals], Served], signum: signal.Signals, code: int
 ) -> None:
     signal_when_served(signum)
-    result = run("serve", "--port", "0")
+    result = run("serve")
     assert result.exit_code == code
     assert [line.partition("=")[0] for line in result.stdout.splitlines()] == [
         "export EPCC_API_BASE_URL",
         "export EPCC_CLIENT_ID",
         "export EPCC_CLIENT_SECRET",
     ]
+
+
+@pytest.mark.parametrize(
+    ("options", "failing"),
+    [
+        ([], [5]),
+        (["--fail", "0"], []),
+        (["--fail", "3"], [5, 6, 7]),
+        (["--jobs", "3"], [2]),
+        (["--jobs", "6", "--fail", "4"], [1, 2, 5, 6]),
+        (["--jobs", "2", "--fail", "2"], [1, 2]),
+    ],
+)
+def test_serve_has_the_wanted_number_of_jobs_and_failures(
+    signal_when_served: Callable[[signal.Signals], Served], options: list[str], failing: list[int]
+) -> None:
+    served = signal_when_served(signal.SIGINT)
+    result = run("serve", *options)
+    ((simulator, errors),) = served
+    orders = {job_id: error for job_id, error in errors.items() if job_id.startswith("order-")}
+    number = int(options[1]) if options[:1] == ["--jobs"] else 12
+    assert list(orders) == [f"order-export-{index:02}" for index in range(1, number + 1)]
+    assert [int(job_id[-2:]) for job_id, error in orders.items() if error] == failing
+    assert result.stderr.startswith(f"serving order jobs: {' '.join(orders)}\n")
+    assert simulator.chaos == 0
+
+
+def test_serve_of_many_jobs_names_the_first_and_the_last(
+    signal_when_served: Callable[[signal.Signals], Served],
+) -> None:
+    signal_when_served(signal.SIGINT)
+    note = run("serve", "--jobs", "100").stderr.splitlines()[0]
+    assert note == "serving order jobs: order-export-01 ... order-export-100"
+
+
+def test_serve_with_faults_has_faulty_responses(
+    signal_when_served: Callable[[signal.Signals], Served],
+) -> None:
+    served = signal_when_served(signal.SIGINT)
+    assert run("serve", "--faults", "0.25").exit_code == 130
+    assert served[0][0].chaos == 0.25
+
+
+def test_served_faults_reach_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    with process("serve", "--faults", "1") as serving:
+        assert serving.stdout is not None
+        for _ in range(3):
+            export = serving.stdout.readline().removesuffix("\n").removeprefix("export ")
+            monkeypatch.setenv(*export.split("=", 1))
+        assert run("get", "-q", "order-export-01").exit_code == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--jobs", "0"], "'--jobs': 0 is not in the range x>=1"),
+        (["--fail", "-1"], "'--fail': -1 is not in the range x>=0"),
+        (
+            ["--fail", "4", "--jobs", "3"],
+            "--fail: 4 is more than the number of order jobs. Use at most 3.",
+        ),
+        (["--faults", "1.1"], "'--faults': '1.1' is not a number from 0 to 1."),
+        (["--faults", "nan"], "'--faults': 'nan' is not a number from 0 to 1."),
+        (["--faults", "many"], "'--faults': 'many' is not a number from 0 to 1."),
+    ],
+)
+def test_serve_with_a_wrong_number_is_a_usage_error(options: list[str], message: str) -> None:
+    result = run("serve", *options)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"Invalid value for {message}" in result.stderr
 
 
 def test_serve_on_a_port_in_use_is_a_usage_error(store: Simulator) -> None:
