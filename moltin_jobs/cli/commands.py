@@ -67,7 +67,7 @@ async def _print_outcomes(
 @commands.command()
 @options.job_ids_argument
 @options.kind_option
-@options.timeout_option(help="Limit for each wait. Default: none.")
+@options.timeout_option("each wait")
 @session_command
 async def wait(
     session: JobsSession,
@@ -80,7 +80,7 @@ async def wait(
 
     "-" reads ids from stdin.
 
-    Example: moltin-jobs wait --timeout 600 - < ids.txt
+    Example: moltin-jobs wait --timeout 10m - < ids.txt
     """
     waits = [Wait(job_id, kind=kind) for job_id in job_ids]
 
@@ -147,7 +147,7 @@ async def cancel(session: JobsSession, output: Output, job_ids: list[str], kind:
 @options.file_argument
 @options.kind_option
 @options.file_index_option
-@options.timeout_option(help="Limit for the download. Default: none.")
+@options.timeout_option("the download")
 @session_command
 async def download(
     session: JobsSession,

@@ -44,7 +44,7 @@ async def create(
 @click.command()
 @options.file_argument
 @options.filter_option
-@options.timeout_option(help="Limit for all of it. Default: none.")
+@options.timeout_option("all of it")
 @session_command
 async def export(
     session: JobsSession,
@@ -55,7 +55,7 @@ async def export(
 ) -> int:
     """Export orders: create a job, wait for it, and save its file.
 
-    Example: moltin-jobs export --timeout 3600 orders.csv
+    Example: moltin-jobs export --timeout 1h orders.csv
     """
     try:
         await check_destination(path)
@@ -92,7 +92,7 @@ async def _wait_and_save(session: JobsSession, output: Output, job_id: str, path
 @click.command()
 @click.argument("catalog_id")
 @click.option("--full-delta", is_flag=True, help="Put all products into the file of the release.")
-@options.timeout_option(help="Limit for all of it. Default: none.")
+@options.timeout_option("all of it")
 @session_command
 async def publish(
     session: JobsSession,
@@ -103,7 +103,7 @@ async def publish(
 ) -> int:
     """Publish a catalog: create a release, and wait for it.
 
-    Example: moltin-jobs publish --timeout 600 CATALOG_ID
+    Example: moltin-jobs publish --timeout 10m CATALOG_ID
     """
     kind = catalog_releases(catalog_id)
     may_exist = output.reword(RELEASE_MAY_EXIST)

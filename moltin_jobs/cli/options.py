@@ -2,15 +2,20 @@
 
 import codecs
 import contextlib
-import functools
 import math
+import operator
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from .. import kinds
 from ..errors import ConfigurationError
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _read_ids(
@@ -41,14 +46,25 @@ def _check_path(_context: click.Context, _parameter: click.Parameter, path: Path
     return path
 
 
-def _parse_seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise click.BadParameter(f"{text!r} is not a finite number of seconds above 0.")
-    return seconds
+class Timeout(float):
+    """Number of seconds, with the text for messages."""
+
+    text: str
+
+
+_NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
+# A number without a unit stands alone: 1h30 could be read in two ways.
+_TIMEOUT = re.compile(rf"{_NUMBER}|(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?", re.ASCII)
+
+
+def _parse_timeout(text: str) -> Timeout:
+    match = _TIMEOUT.fullmatch(text)
+    numbers = map(float, match.groups("0")) if match else (0.0,)
+    timeout = Timeout(sum(map(operator.mul, numbers, (1, 3600, 60, 1))))
+    if not 0 < timeout < math.inf:
+        raise click.BadParameter(f"{text!r} is not a time above 0 like 90, 90s, 10m or 1h30m.")
+    timeout.text = text if text[-1] in "hms" else f"{text} s"
+    return timeout
 
 
 def parse_share(text: str) -> float:
@@ -91,6 +107,13 @@ filter_option = click.option(
     metavar="FILTER",
     help="Orders to export, in the service's filter syntax.",
 )
-timeout_option = functools.partial(
-    click.option, "--timeout", type=_parse_seconds, metavar="SECONDS"
-)
+
+
+def timeout_option(limited: str) -> Callable[[F], F]:
+    """Return the option for the time that something may take."""
+    return click.option(
+        "--timeout",
+        type=_parse_timeout,
+        metavar="TIME",
+        help=f"Limit for {limited}: seconds, or like 10m or 1h30m. Default: none.",
+    )

@@ -20,6 +20,7 @@ from ..kinds import ORDERS, JobKind, parse
 from ..models import Job, JobProblem
 from .exit_codes import Outcome, exit_code
 from .messages import reword
+from .options import Timeout
 
 
 class SafeStream:
@@ -92,6 +93,8 @@ class Output:
     as_json: bool = False
     is_quiet: bool = False
     base_url: str | None = None
+    """Value of the option."""
+    timeout: Timeout | None = None
     """Value of the option."""
     console: Console = attrs.field(factory=_stderr_console)
     """On stderr."""
@@ -170,4 +173,6 @@ class Output:
 
     def reword(self, text: str) -> str:
         """Return a message of the library in the words of the command line."""
+        if self.timeout is not None:
+            text = text.replace(f"within {self.timeout:g} s", f"within {self.timeout.text}")
         return reword(text, "--base-url" if self.base_url else "EPCC_API_BASE_URL")

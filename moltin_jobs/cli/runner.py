@@ -39,7 +39,7 @@ def session_command(command: Callable[..., Coroutine[Any, Any, int]]) -> Callabl
     ) -> None:
         if quiet and verbose:
             raise click.UsageError("--quiet and --verbose exclude each other")
-        output = Output(as_json, quiet, base_url)
+        output = Output(as_json, quiet, base_url, arguments.get("timeout"))
         level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING
 
         async def run_in_session() -> int:

@@ -162,6 +162,16 @@ def test_export_that_fails_saves_nothing(
     assert not list(destination.parent.iterdir())
 
 
+@pytest.mark.parametrize("timeout", ["0.8s", "0.014m"])
+def test_timeout_of_an_export_is_named_as_the_user_wrote_it(
+    store: Simulator, destination: Path, timeout: str
+) -> None:
+    store.script_next_job(["pending"])
+    result = run("export", "-q", "--timeout", timeout, str(destination))
+    assert result.exit_code == 3
+    assert f" was not exported within {timeout}. Wait again, " in result.stderr
+
+
 def test_export_whose_file_is_gone_exits_with_5(store: Simulator, destination: Path) -> None:
     ended = json.dumps({"data": {"id": "a", "status": "success"}}).encode()
     store.add_faults(Fault(202, body=ended), Fault(200, body=ended))

@@ -2,9 +2,11 @@
 
 import json
 import signal
+from typing import Any
 
 import pytest
 
+from moltin_jobs import JobsSession, JobWatch
 from moltin_jobs.testing import Fault, Simulator
 
 from .harness import (
@@ -87,7 +89,10 @@ def test_wait_with_timeout_exits_with_3_and_names_the_option(store: Simulator) -
     assert progress_texts(result.stderr)[-1] == "timed out"
 
 
-@pytest.mark.parametrize("timeout", ["0", "-1", "nan", "inf", "soon"])
+@pytest.mark.parametrize(
+    "timeout",
+    ["0", "0s", "-1", "nan", "inf", "9" * 400, "soon", "", "m", "1_0", "1h30", "5m1h", "2d", "٣"],
+)
 @pytest.mark.parametrize("command", [["wait", "a"], ["download", "a", "file"], ["export", "file"]])
 def test_invalid_timeout_is_a_usage_error(
     store: Simulator, command: list[str], timeout: str
@@ -96,10 +101,49 @@ def test_invalid_timeout_is_a_usage_error(
     result = run(name, "--timeout", timeout, *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert (
-        f"Invalid value for '--timeout': '{timeout}' is not a finite number of seconds above 0."
-        in result.stderr
+        f"Invalid value for '--timeout': '{timeout}' is not a time above 0 like 90, 90s, 10m or "
+        "1h30m." in result.stderr
     )
     assert not store.requests
+
+
+@pytest.mark.parametrize(
+    ("timeout", "text"),
+    [
+        ("0.8", "0.8 s"),
+        (".8", ".8 s"),
+        ("0.8s", "0.8s"),
+        ("0.014m", "0.014m"),
+        ("0.00023h", "0.00023h"),
+        ("0h0.01m0.3s", "0h0.01m0.3s"),
+    ],
+)
+def test_timeout_is_named_as_the_user_wrote_it(store: Simulator, timeout: str, text: str) -> None:
+    store.add_job("a", ["pending"])
+    result = run("wait", "-q", "--json", "--timeout", timeout, "a")
+    assert result.exit_code == 3
+    assert result.stderr.startswith(f"error: job a did not end within {text} (last status ")
+    assert json_lines(result)[0]["message"].startswith(f"job a did not end within {text} (")
+
+
+@pytest.mark.parametrize(
+    ("timeout", "seconds"),
+    [("90", 90), ("90s", 90), ("10m", 600), ("2h", 7200), ("1h30m", 5400), ("1h1m1.5s", 3661.5)],
+)
+def test_timeout_is_read_with_units(
+    store: Simulator, monkeypatch: pytest.MonkeyPatch, timeout: str, seconds: float
+) -> None:
+    timeouts = []
+    watch_job = JobsSession.watch_job
+
+    def record(self: JobsSession, *args: Any, **options: Any) -> JobWatch:
+        timeouts.append(options["timeout"])
+        return watch_job(self, *args, **options)
+
+    monkeypatch.setattr(JobsSession, "watch_job", record)
+    store.add_job("a", ["success"])
+    assert run("wait", "--timeout", timeout, "a").exit_code == 0
+    assert timeouts == [seconds]
 
 
 def test_interrupted_wait_names_the_jobs_that_have_not_ended(store: Simulator) -> None:
