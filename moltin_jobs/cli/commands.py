@@ -10,13 +10,14 @@ from typing import Any
 import click
 
 from .. import __version__
+from ..errors import single_line
 from ..kinds import JobKind
-from ..models import Job
+from ..models import Job, JobState
 from ..session import JobsSession
 from . import creation, options
 from . import demo as demos
 from .exit_codes import EXIT_CODES, Outcome, exit_code
-from .output import Output
+from .output import Output, write_line
 from .progress import outcome_of, save_file, wait_for_outcomes
 from .runner import run, session_command
 from .table import Wait
@@ -97,16 +98,32 @@ async def wait(
 
 @commands.command("list")
 @options.kind_option
+@options.state_option
+@click.option("--ids", "only_ids", is_flag=True, help="Print ids only.")
 @session_command
-async def list_(session: JobsSession, output: Output, kind: JobKind) -> int:
-    """List all jobs of one kind, each as `get` prints it.
+async def list_(
+    session: JobsSession,
+    output: Output,
+    kind: JobKind,
+    states: tuple[list[JobState], ...],
+    only_ids: bool,
+) -> int:
+    """List jobs of one kind: id, status, creation, duration, and the error or the file.
 
     Of the releases of a catalog, it lists those that are published.
 
-    Example: moltin-jobs list --json
+    Example: moltin-jobs list --state pending,running
     """
+    if only_ids and output.as_json:
+        raise click.UsageError("--ids and --json exclude each other")
+    wanted = {state for names in states for state in names} or set(JobState)
     for job in await session.list_jobs(kind=kind):
-        output.print_outcome(job.id, job)
+        if job.state not in wanted:
+            continue
+        if only_ids:
+            write_line(single_line(job.id))
+        else:
+            output.print_listed_job(job)
     return 0
 
 

@@ -14,6 +14,7 @@ import click
 
 from .. import kinds
 from ..errors import ConfigurationError
+from ..models import JobState
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -75,6 +76,14 @@ def parse_share(text: str) -> float:
     raise click.BadParameter(f"{text!r} is not a number from 0 to 1.")
 
 
+def _parse_states(text: str) -> list[JobState]:
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name.upper() not in JobState.__members__:
+            raise click.BadParameter(f"{name!r} is not one of: {', '.join(JobState)}.")
+    return [JobState[name.upper()] for name in names]
+
+
 def _parse_kind(text: str) -> kinds.JobKind:
     try:
         return kinds.parse(text)
@@ -100,6 +109,14 @@ file_index_option = click.option(
     type=click.IntRange(min=0),
     metavar="N",
     help="Number of the file, from 0. Required if there is more than one.",
+)
+state_option = click.option(
+    "--state",
+    "states",
+    type=_parse_states,
+    multiple=True,
+    metavar="STATE,...",
+    help=f"Only jobs in one of these: {', '.join(JobState)}.",
 )
 filter_option = click.option(
     "--filter",

@@ -21,6 +21,7 @@ from ..models import Job, JobProblem
 from .exit_codes import Outcome, exit_code
 from .messages import reword
 from .options import Timeout
+from .times import duration_of, format_clock, format_moment
 
 
 class SafeStream:
@@ -80,6 +81,12 @@ def reason_of(outcome: Outcome | None) -> str:
     return single_line(str(problems[0]) if problems else error or "")
 
 
+def _result_of(outcome: Outcome, job: Job) -> str:
+    """Return why a job has failed, or the address of its file."""
+    # An address may be longer than a message.
+    return reason_of(outcome) or single_line(job.file_url or "", limit=1 << 16)
+
+
 def _stderr_console() -> Console:
     stream = SafeStream(sys.stderr)
     # Without force_terminal, FORCE_COLOR would bring the live table into the log of a CI run.
@@ -131,9 +138,7 @@ class Output:
             document = job.to_dict()
             if isinstance(outcome, JobFailedError) and parse(job.kind).problem_message:
                 document["problems"] = [attrs.asdict(problem) for problem in outcome.problems]
-            # An address may be longer than a message.
-            address = single_line(job.file_url or "", limit=1 << 16)
-            columns = (single_line(job_id), single_line(job.status), reason_of(outcome) or address)
+            columns = (single_line(job_id), single_line(job.status), _result_of(outcome, job))
             line = "\t".join(filter(None, columns))
         elif isinstance(outcome, Path):
             document["saved_as"] = str(outcome)
@@ -150,6 +155,22 @@ class Output:
         if isinstance(outcome, MoltinJobsError) and not isinstance(outcome, JobFailedError):
             self.print_error(outcome)
         return exit_code(outcome)
+
+    def print_listed_job(self, job: Job) -> None:
+        """Print a job to stdout, with the time of its creation and its duration.
+
+        Unlike the line of `print_outcome`, this one always has the same columns.
+        """
+        created = "" if job.created_at is None else format_moment(job.created_at)
+        duration = duration_of(job)
+        columns = (
+            single_line(job.id),
+            single_line(job.status),
+            created,
+            "" if duration is None else format_clock(duration),
+            _result_of(job, job),
+        )
+        write_line(json.dumps(job.to_dict()) if self.as_json else "\t".join(columns))
 
     def print_problem(self, problem: JobProblem) -> None:
         """Print a problem of a job to stdout."""
