@@ -11,14 +11,14 @@ import click
 
 from .. import __version__
 from ..errors import single_line
-from ..kinds import JobKind
+from ..kinds import JobKind, require_support
 from ..models import Job, JobState
 from ..session import JobsSession
 from . import creation, options
 from . import demo as demos
 from .exit_codes import EXIT_CODES, Outcome, exit_code
 from .output import Output, write_line
-from .progress import outcome_of, save_file, wait_for_outcomes
+from .progress import outcome_of, save_file, wait_for_first, wait_for_outcomes
 from .runner import run, session_command
 from .table import Wait
 
@@ -66,7 +66,9 @@ async def _print_outcomes(
 
 
 @commands.command()
-@options.job_ids_argument
+@options.all_option
+@options.ids_or_all_argument
+@click.option("--first", is_flag=True, help="Stop when the first job has ended.")
 @options.kind_option
 @options.timeout_option("each wait")
 @session_command
@@ -74,6 +76,9 @@ async def wait(
     session: JobsSession,
     output: Output,
     job_ids: list[str],
+    *,
+    all_open: bool,
+    first: bool,
     kind: JobKind,
     timeout: float | None,
 ) -> int:
@@ -83,6 +88,11 @@ async def wait(
 
     Example: moltin-jobs wait --timeout 10m - < ids.txt
     """
+    if all_open:
+        job_ids = await _list_open_jobs(session, kind)
+        if not job_ids:
+            output.print_hint(f"all {kind.name} jobs have ended")
+            return 0
     waits = [Wait(job_id, kind=kind) for job_id in job_ids]
 
     def advise() -> str:
@@ -90,10 +100,22 @@ async def wait(
         return f"To continue: {output.command('wait', *unfinished, kind=kind)}"
 
     output.advice_on_interrupt = advise
-    outcomes = await wait_for_outcomes(
-        session, waits, output, output.print_outcome, timeout=timeout
-    )
-    return max(map(exit_code, outcomes))
+    if not first:
+        outcomes = await wait_for_outcomes(
+            session, waits, output, output.print_outcome, timeout=timeout
+        )
+        return max(map(exit_code, outcomes))
+    ended, outcome = await wait_for_first(session, waits, output, timeout=timeout)
+    code = output.print_outcome(ended, outcome)
+    if rest := [job_id for job_id in job_ids if job_id != ended]:
+        output.print_hint(f"to wait for the rest: {output.command('wait', *rest, kind=kind)}")
+    return code
+
+
+async def _list_open_jobs(session: JobsSession, kind: JobKind) -> list[str]:
+    reason = "the service lists published releases only"
+    require_support(kind, lambda row: row.lists_open_jobs, reason)
+    return [job.id for job in await session.list_jobs(kind=kind) if not job.is_terminal]
 
 
 @commands.command("list")

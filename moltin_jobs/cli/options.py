@@ -34,6 +34,17 @@ def _read_ids(
     return list(dict.fromkeys(ids))
 
 
+def _read_ids_or_none(
+    context: click.Context, parameter: click.Parameter, words: tuple[str, ...]
+) -> list[str]:
+    """Return the ids, or none with --all."""
+    if not words and not context.params["all_open"] and not context.resilient_parsing:
+        raise click.MissingParameter(ctx=context, param=parameter)
+    if words and context.params["all_open"]:
+        raise click.UsageError("--all and ids exclude each other")
+    return _read_ids(context, parameter, words) if words else []
+
+
 def _read_words() -> list[str]:
     data = sys.stdin.buffer.read() if sys.stdin else b""  # there is none if it was closed
     is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -94,6 +105,12 @@ def _parse_kind(text: str) -> kinds.JobKind:
 
 job_ids_argument = click.argument(
     "job_ids", nargs=-1, required=True, metavar="ID...", callback=_read_ids
+)
+ids_or_all_argument = click.argument(
+    "job_ids", nargs=-1, metavar="[ID...]", callback=_read_ids_or_none
+)
+all_option = click.option(
+    "--all", "all_open", is_flag=True, is_eager=True, help="All jobs that have not ended."
 )
 _file_type = click.Path(dir_okay=False, path_type=Path)
 file_argument = click.argument("path", metavar="FILE", type=_file_type, callback=_check_path)

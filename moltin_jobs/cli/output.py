@@ -185,6 +185,11 @@ class Output:
             self._printed.add(key)
             self.print_note(f"error: {self.reword(str(error))}")
 
+    def print_hint(self, text: str) -> None:
+        """Print a note, unless the user wants errors only."""
+        if not self.is_quiet:
+            self.print_note(text)
+
     def print_note(self, text: str) -> None:
         """Print a line to stderr, without control characters."""
         text = "".join(

@@ -54,7 +54,8 @@ async def wait_for_outcomes(
         session: an open session.
         waits: one for each job. They show the progress.
         output: output for the progress.
-        report: called with each id and outcome as soon as it is known.
+        report: called with each id and outcome as soon as it is known. If it raises an exception,
+            the other waits are cancelled.
         timeout: seconds for each wait.
     """
 
@@ -72,6 +73,23 @@ async def wait_for_outcomes(
             update(wait)
             report(job.id, outcome)
     return [wait.outcome for wait in waits if wait.outcome is not None]
+
+
+class _FirstEndedError(Exception):
+    """The first job has ended."""
+
+
+async def wait_for_first(
+    session: JobsSession, waits: Sequence[Wait], output: Output, *, timeout: float | None
+) -> tuple[str, Outcome]:
+    """Wait until the first of several jobs has ended, and return its id and outcome."""
+
+    def stop(_job_id: str, _outcome: Outcome) -> None:
+        raise _FirstEndedError
+
+    with contextlib.suppress(_FirstEndedError):
+        await wait_for_outcomes(session, waits, output, stop, timeout=timeout)
+    return next((wait.job_id, wait.outcome) for wait in waits if wait.outcome is not None)
 
 
 @contextlib.asynccontextmanager

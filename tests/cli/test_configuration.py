@@ -119,6 +119,8 @@ def test_credentials_are_no_options() -> None:
         "--kind",
         "--file-index",
         "--full-delta",
+        "--all",
+        "--first",
         "--state",
         "--ids",
         "--jobs",

@@ -41,6 +41,8 @@ def test_help_lists_exit_codes_and_variables() -> None:
     [
         ("list", "--state STATE,... Only jobs in one of these: pending, running, succeeded, "),
         ("list", "--ids Print ids only."),
+        ("wait", "--all All jobs that have not ended."),
+        ("wait", "--first Stop when the first job has ended."),
         ("wait", "--timeout TIME Limit for each wait: seconds, or like 10m or 1h30m. Default: no"),
         ("serve", "On the loopback interface. Default: a free one."),
         ("serve", "Order jobs. [default: 12; x>=1]"),

@@ -224,6 +224,18 @@ def test_wait_for_one_job_says_that_the_job_goes_on(store: Simulator) -> None:
     assert not any(line.startswith(HINT) for line in terminal.screen())
 
 
+def test_first_on_a_terminal_leaves_the_table_as_it_was(store: Simulator) -> None:
+    store.add_job("a", ["pending"])
+    store.add_job("b", ["started", "success"])
+    with Terminal() as terminal:
+        code, stdout = terminal.run("wait", "--first", "a", "b")
+    assert code == 0
+    assert stdout.startswith("b\tsuccess\t")
+    *table, note = terminal.screen()
+    assert [row[:2] for row in table_rows(table)] == [["a", "pending"], ["b", "success"]]
+    assert note == "to wait for the rest: moltin-jobs wait a"
+
+
 def test_interrupted_download_on_a_terminal_prints_below_the_bar(
     store: Simulator, tmp_path: Path
 ) -> None:

@@ -146,6 +146,118 @@ def test_timeout_is_read_with_units(
     assert timeouts == [seconds]
 
 
+def test_wait_for_all_waits_for_the_open_jobs_only(store: Simulator) -> None:
+    store.add_job("ended", ["success"])
+    store.add_job("bad", ["failed"])
+    store.add_job("queued", ["pending", "pending", "success"])
+    store.add_job("odd", ["mystery", "mystery", "failed"])
+    store.add_job("import", ["started", "success"], kind="pxm")
+    result = run("wait", "-q", "--all")
+    assert result.exit_code == 1
+    assert {line.split("\t")[0] for line in result.stdout.splitlines()} == {"queued", "odd"}
+    assert set(looked_up(store)) == {"queued", "odd"}
+    lists = [request for request in store.requests if request.path == "/v2/jobs"]
+    assert len(lists) == 1
+
+
+def test_wait_for_all_of_a_kind_names_the_command_to_continue(store: Simulator) -> None:
+    store.add_job("import-01", ["success"], kind="pxm")
+    store.add_job("import-02", ["started"], kind="pxm")
+    with signal_when(lambda: "import-02" in looked_up(store)):
+        result = run("wait", "-q", "--all", "--kind", "pxm")
+    assert result.exit_code == 130
+    assert result.stderr == ("interrupted. To continue: moltin-jobs wait --kind pxm import-02\n")
+
+
+def test_wait_for_all_without_open_jobs_exits_with_0(store: Simulator) -> None:
+    store.add_job("bad", ["failed"])
+    result = run("wait", "--all")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "all order jobs have ended\n"
+    assert run("wait", "--all", "-q").output == ""
+    assert not looked_up(store)
+
+
+def test_wait_for_all_releases_is_a_usage_error(store: Simulator) -> None:
+    result = run("wait", "--all", "--kind", "release:shoes")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        "error: --kind must be order, pxm, subscription, subscription-import or inventory-import, "
+        "not 'release:shoes': the service lists published releases only\n"
+    )
+    assert not store.requests
+
+
+@pytest.mark.parametrize("job_id", ["a", "-"])
+def test_wait_for_all_and_ids_is_a_usage_error(store: Simulator, job_id: str) -> None:
+    for arguments in (["--all", job_id], [job_id, "--all"]):
+        result = run("wait", *arguments, stdin="b")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "--all and ids exclude each other" in result.stderr
+    assert not store.requests
+
+
+def test_wait_without_ids_is_a_usage_error(store: Simulator) -> None:
+    assert "Missing argument '[ID...]'" in run("wait").stderr
+    assert "no job id was given" in run("wait", "-", stdin="").stderr
+    assert run("wait").exit_code == 2
+    assert not store.requests
+
+
+def test_wait_for_all_reports_a_list_that_fails(store: Simulator) -> None:
+    store.add_faults(503, repeat=True)
+    result = run("wait", "--all")
+    assert (result.exit_code, result.stdout) == (6, "")
+    assert "status 503" in result.stderr
+
+
+def test_wait_for_the_first_prints_one_job_and_names_the_rest(store: Simulator) -> None:
+    store.add_job("slow", ["pending"])
+    store.add_job("bad", ["started", "failed"], error=FAILURE)
+    store.add_job("slower", ["pending"])
+    result = run("wait", "--first", "slow", "bad", "slower")
+    assert (result.exit_code, result.stdout) == (1, f"bad\tfailed\t{FAILURE}\n")
+    assert result.stderr.splitlines()[-1] == ("to wait for the rest: moltin-jobs wait slow slower")
+
+
+def test_wait_for_the_first_of_jobs_that_have_ended_prints_one(store: Simulator) -> None:
+    ids = [store.add_job(f"job-{number}", ["success"]) for number in range(5)]
+    result = run("wait", "-q", "--first", "--json", *ids)
+    (job,) = json_lines(result)
+    assert job["id"] in ids
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_wait_for_the_first_exits_with_the_code_of_an_error(store: Simulator) -> None:
+    store.add_job("a", ["pending"])
+    result = run("wait", "-q", "--first", "nowhere", "a")
+    assert (result.exit_code, result.stdout) == (5, "")
+    assert result.stderr.startswith("error: job nowhere: ")
+
+
+def test_wait_for_the_first_of_one_job_names_no_rest(store: Simulator) -> None:
+    store.add_job("a", ["success"])
+    assert "the rest" not in run("wait", "--first", "a").stderr
+
+
+def test_wait_for_the_first_of_all_open_jobs(store: Simulator) -> None:
+    store.add_job("ended", ["success"])
+    store.add_job("a", ["pending"])
+    store.add_job("b", ["pending", "started", "success"])
+    result = run("wait", "--all", "--first")
+    assert (result.exit_code, result.stdout[:2]) == (0, "b\t")
+    assert result.stderr.endswith("to wait for the rest: moltin-jobs wait a\n")
+
+
+def test_interrupted_wait_for_the_first_names_all_jobs(store: Simulator) -> None:
+    store.add_job("a", ["pending"])
+    store.add_job("b", ["pending"])
+    with signal_when(lambda: len(looked_up(store)) > 4):
+        result = run("wait", "-q", "--first", "a", "b")
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr == "interrupted. To continue: moltin-jobs wait a b\n"
+
+
 def test_interrupted_wait_names_the_jobs_that_have_not_ended(store: Simulator) -> None:
     for job_id in ("a", "b", "c"):
         store.add_job(job_id, ["success" if job_id == "b" else "pending"])
