@@ -13,6 +13,7 @@ from ..errors import (
     JobNotFoundError,
     JobTimeoutError,
     MoltinJobsError,
+    NoResultsError,
 )
 from ..kinds import catalog_releases
 from ..models import Job
@@ -44,13 +45,16 @@ async def create(
 @click.command()
 @options.file_argument
 @options.filter_option
+@click.option("--empty-ok", is_flag=True, help="Exit with 0 if no order matches.")
 @options.timeout_option("all of it")
 @session_command
 async def export(
     session: JobsSession,
     output: Output,
     path: Path,
+    *,
     order_filter: str | None,
+    empty_ok: bool,
     timeout: float | None,
 ) -> int:
     """Export orders: create a job, wait for it, and save its file.
@@ -77,6 +81,9 @@ async def export(
             ) from None
         outcome = JobTimeoutError(job_id, timeout=timeout or 0.0, outcome="was not exported")
     code = output.print_outcome(job_id, outcome)
+    if empty_ok and isinstance(outcome, NoResultsError):
+        output.print_hint(f"no order matched: {path} was not written")
+        return 0
     if not isinstance(outcome, Path | JobFailedError | JobNotFoundError):
         output.print_note(f"to continue: {resume}")
     return code

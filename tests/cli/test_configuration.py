@@ -123,6 +123,7 @@ def test_credentials_are_no_options() -> None:
         "--first",
         "--state",
         "--ids",
+        "--empty-ok",
         "--jobs",
         "--fail",
         "--faults",

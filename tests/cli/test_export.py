@@ -162,6 +162,41 @@ def test_export_that_fails_saves_nothing(
     assert not list(destination.parent.iterdir())
 
 
+@pytest.mark.parametrize("path", ["orders.csv", "{destination}"])
+def test_export_without_results_exits_with_0_if_that_is_ok(
+    store: Simulator, destination: Path, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(destination.parent)
+    path = path.format(destination=destination)
+    store.script_next_job(["failed"], error=FAILURE)
+    result = run("export", "--empty-ok", path)
+    job_id = looked_up(store)[0]
+    assert (result.exit_code, result.stdout) == (0, f"{job_id}\tfailed\t{FAILURE}\n")
+    assert result.stderr.splitlines()[-1] == f"no order matched: {path} was not written"
+    assert not destination.exists()
+
+
+def test_quiet_export_without_results_prints_the_job_only(
+    store: Simulator, destination: Path
+) -> None:
+    store.script_next_job(["failed"], error=FAILURE)
+    result = run("export", "-q", "--json", "--empty-ok", str(destination))
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert [job["error"] for job in json_lines(result)] == [FAILURE]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"), [([], FAILURE), (["--empty-ok"], "disk full"), (["--empty-ok"], None)]
+)
+def test_export_that_fails_otherwise_exits_with_1(
+    store: Simulator, destination: Path, options: list[str], reason: str | None
+) -> None:
+    store.script_next_job(["failed"], error=reason)
+    result = run("export", *options, str(destination))
+    assert result.exit_code == 1
+    assert "no order matched" not in result.stderr
+
+
 @pytest.mark.parametrize("timeout", ["0.8s", "0.014m"])
 def test_timeout_of_an_export_is_named_as_the_user_wrote_it(
     store: Simulator, destination: Path, timeout: str

@@ -44,6 +44,7 @@ def test_help_lists_exit_codes_and_variables() -> None:
         ("wait", "--all All jobs that have not ended."),
         ("wait", "--first Stop when the first job has ended."),
         ("wait", "--timeout TIME Limit for each wait: seconds, or like 10m or 1h30m. Default: no"),
+        ("export", "--empty-ok Exit with 0 if no order matches."),
         ("serve", "On the loopback interface. Default: a free one."),
         ("serve", "Order jobs. [default: 12; x>=1]"),
         ("serve", "Order jobs that fail, from number 5 on. [default: 1; x>=0]"),
