@@ -4,6 +4,7 @@ __version__ = "0.1.0"
 
 from . import kinds
 from ._http.downloads import ProgressCallback
+from ._http.job_file import JobFile
 from ._polling.watch import JobWatch
 from .auth import Auth, ClientCredentials
 from .errors import (
@@ -40,6 +41,7 @@ __all__ = [
     "Job",
     "JobCancelledError",
     "JobFailedError",
+    "JobFile",
     "JobId",
     "JobKind",
     "JobNotFoundError",

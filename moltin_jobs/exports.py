@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 
 from ._api import endpoints
 from ._api.endpoints import Request
-from ._http.downloads import EXPIRED_STATUSES, Destination, Transfer
+from ._http.downloads import Destination, save
+from ._http.file_response import EXPIRED_STATUSES, FileResponse
+from ._http.job_file import JobFile
 from ._http.partial_file import check_destination
 from ._http.transport import Transport
 from ._polling.retry import Retrier
@@ -38,6 +41,15 @@ class Exports:
         self._download_permits = Semaphore(max(transport.connection_limit // 2, 1))
         self._retrier = retrier
         self._polling = polling
+
+    def open_file(
+        self, requests: JobRequests, job_id: str, file_index: int | None, max_bytes: int | None
+    ) -> JobFile:
+        """Return a file of a job. Entering its block connects, within `Retry`."""
+        connect = functools.partial(
+            self._retrier.run, self._connect, requests, job_id, file_index, max_bytes
+        )
+        return JobFile(self._transport.operations, connect)
 
     async def download(
         self,
@@ -117,20 +129,38 @@ class Exports:
         file_index: int | None,
         destination: Destination,
     ) -> None:
-        # The permit first: an address that is requested earlier may expire in the queue.
-        async with self._download_permits, self._transport.connections:
+        """Save a file of a job, in one attempt."""
+        connect = functools.partial(
+            self._connect, requests, job_id, file_index, destination.max_bytes
+        )
+        await save(JobFile(self._transport.operations, connect), destination)
+
+    async def _connect(
+        self, requests: JobRequests, job_id: str, file_index: int | None, max_bytes: int | None
+    ) -> FileResponse:
+        """Request the address of a file and then the file, in one attempt."""
+        with contextlib.ExitStack() as permits:
+            # The permit first: an address that is requested earlier may expire in the queue.
+            for semaphore in (self._download_permits, self._transport.connections):
+                await semaphore.acquire()
+                permits.callback(semaphore.release)
             is_second_address = False
             while True:
                 address = await requests.fetch_file_url(job_id, file_index, has_connection=True)
-                request = endpoints.get_file(job_id, requests.kind)
-                transfer = Transfer(
-                    self._transport.operations, request=request, transport=self._transport
+                file = FileResponse(
+                    self._transport.operations,
+                    request=endpoints.get_file(job_id, requests.kind),
+                    transport=self._transport,
+                    max_bytes=max_bytes,
                 )
                 try:
-                    return await transfer.save(address, destination)
+                    await file.connect(address)
                 except APIError as error:
                     if is_second_address or error.status not in EXPIRED_STATUSES:
                         raise
+                else:
+                    file.permits = permits.pop_all()
+                    return file
                 is_second_address = True
 
 

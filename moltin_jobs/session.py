@@ -15,6 +15,7 @@ from ._api import endpoints
 from ._http import ClientSession
 from ._http.addresses import parse_base_url
 from ._http.downloads import Destination, ProgressCallback
+from ._http.job_file import JobFile
 from ._http.transport import Transport
 from ._polling.content_log import ContentLog
 from ._polling.outcomes import JobOutcomes
@@ -546,11 +547,38 @@ class JobsSession:
             MoltinJobsError: a request failed.
         """
         requests, job_id = self._resolve_file(job, kind, file_index)
-        if max_bytes is not None:
-            check_count("max_bytes", max_bytes)
+        _check_max_bytes(max_bytes)
         target = Destination(Path(destination), progress, max_bytes)
         seconds = _checked_timeout(timeout)
         return await self._exports.download(requests, job_id, file_index, target, seconds)
+
+    def open_file(
+        self,
+        job: Job | JobId,
+        *,
+        kind: Kind = None,
+        file_index: int | None = None,
+        max_bytes: int | None = None,
+    ) -> JobFile:
+        """Return a file of a job that has succeeded, to be read without a disk.
+
+        Use it as ``async with session.open_file(job) as file``. Entering the block connects to the
+        host of the file, within `Retry`. `close` does not wait for the block. The next read in it
+        raises `SessionClosedError`.
+
+        Args:
+            job: the job or its id.
+            kind: kind of the job, see `get_job`.
+            file_index: number of the file, from 0. Required for a job with more than one.
+            max_bytes: largest size of the file in bytes, after decompression. Default: no limit.
+
+        Raises:
+            ConfigurationError: jobs of this kind have no files.
+            MoltinJobsError: on entering the block, what `download` raises before it saves.
+        """
+        requests, job_id = self._resolve_file(job, kind, file_index)
+        _check_max_bytes(max_bytes)
+        return self._exports.open_file(requests, job_id, file_index, max_bytes)
 
     async def export_orders(
         self,
@@ -661,6 +689,11 @@ def _checked_timeout(seconds: float | None, name: str = "timeout") -> float:
         return math.inf
     check_seconds(name, seconds)
     return seconds
+
+
+def _check_max_bytes(value: object) -> None:
+    if value is not None:
+        check_count("max_bytes", value)
 
 
 def _check_filter(value: object) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from ..errors import describe
 
-_MAX_CHUNK = 1 << 20
+_MAX_CHUNK = 1 << 18
 """Largest piece of decoded data: a small chunk of the body may decode to a gigabyte."""
 _WBITS_DETECT_HEADER = zlib.MAX_WBITS + 32  # zlib detects gzip or zlib from the header
 _WBITS_NO_HEADER = -zlib.MAX_WBITS

@@ -12,7 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiohttp
 import attrs
@@ -31,6 +31,9 @@ from .addresses import host_of, parse_base_url
 from .connection_errors import explain
 from .headers import request_headers
 from .rate_limit import Throttle
+
+if TYPE_CHECKING:
+    from .file_response import FileResponse
 
 MAX_CONNECTIONS = 100
 """Largest number of connections of one session."""
@@ -149,6 +152,8 @@ class Transport:
         self.connections = Semaphore(self.connection_limit)
         self.requests = 0
         """Attempts sent."""
+        self.open_files: set[FileResponse] = set()
+        """Files that the user has opened. Between two reads, no operation is in progress."""
         self._path_prefix = self.base_url.raw_path.rstrip("/")
         self._headers = request_headers({} if headers is None else headers)
         self._tokens = TokenProvider(auth, self._request_token, timeout=request_timeout)
@@ -276,7 +281,9 @@ class Transport:
         return sum(isinstance(one, Attempt) and one.was_sent for one in running)
 
     async def close(self) -> None:
-        """Close the connections, unless they belong to the user's session."""
+        """Close those of open files, and all others unless they belong to the user's session."""
+        for file in tuple(self.open_files):
+            file.disconnect()
         if self._http is not None and self._http is not self._user_session:
             await self._http.close()
 

@@ -8,7 +8,7 @@ import pytest
 
 import moltin_jobs
 from moltin_jobs import ConfigurationError, JobsSession
-from moltin_jobs._http.downloads import strip_headers
+from moltin_jobs._http.file_response import strip_headers
 from moltin_jobs._http.headers import request_headers
 from tests.raw_server import RawServer, job, respond
 

@@ -1,0 +1,106 @@
+"""Parsing of CSV files that arrive in chunks. Pure: no asyncio, no aiohttp."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+Row = dict[str | Any, str | Any]
+"""A row by the names of the header, as ``csv.DictReader`` returns it: a missing column is ``None``,
+and the key ``None`` has the list of the extra columns."""
+
+
+class CsvParser:
+    """Parser of one file in UTF-8, with or without a byte order mark.
+
+    The rows are equal to those of ``csv.DictReader(io.StringIO(text, newline=""))``, wherever the
+    chunks are cut.
+    """
+
+    def __init__(self) -> None:
+        decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        # It holds back a "\r" at the end of a chunk, since the next chunk may begin with "\n".
+        self._decoder = io.IncrementalNewlineDecoder(decoder, translate=False)
+        self._received = 0
+        self._line_parts: list[str] = []
+        """Parts of the last line, whose end has not arrived."""
+        self._lines: list[str] = []
+        """Complete lines of which no record was returned."""
+        self._lines_needed = 0
+        """Number of lines without which it is not worthwhile to parse."""
+        self._lines_parsed = 0
+        self._header: list[str] | None = None
+        self.is_at_end = False
+
+    def parse(self, chunk: bytes) -> Iterator[Row]:
+        """Yield the rows that ``chunk`` completes. An empty chunk is the end of the file.
+
+        Raises:
+            ValueError: the file is not UTF-8, or a field is longer than
+                ``csv.field_size_limit()``. The message contains nothing of the file.
+        """
+        self.is_at_end = not chunk
+        self._split(self._decode(chunk))
+        if len(self._lines) >= self._lines_needed or self.is_at_end:
+            for record in self._records():
+                if self._header is None:
+                    self._header = record
+                elif record:  # a blank line is an empty record
+                    yield _make_row(self._header, record)
+
+    def _decode(self, chunk: bytes) -> str:
+        self._received += len(chunk)
+        try:
+            return self._decoder.decode(chunk, final=self.is_at_end)
+        except UnicodeDecodeError as error:
+            # The decoder has put bytes of the chunk before in front of this one.
+            offset = self._received - len(error.object) + error.start
+            raise ValueError(f"the byte at offset {offset} is not valid UTF-8") from None
+
+    def _split(self, text: str) -> None:
+        """Split the text into lines, at the same characters as ``io.StringIO``."""
+        self._line_parts.append(text)
+        if self.is_at_end or "\n" in text or "\r" in text:
+            lines = io.StringIO("".join(self._line_parts), newline="").readlines()
+            is_complete = self.is_at_end or lines[-1].endswith(("\n", "\r"))
+            self._line_parts = [] if is_complete else [lines.pop()]
+            self._lines += lines
+
+    def _records(self) -> Iterator[list[str]]:
+        """Yield the complete records, and remove their lines."""
+        reader = csv.reader(itertools.chain(self._lines, iter(self._end_lines, None)))
+        complete = 0
+        try:
+            for record in reader:
+                complete = reader.line_num
+                yield record
+        except _IncompleteRecordError:
+            pass
+        except csv.Error as error:
+            raise ValueError(f"line {self._lines_parsed + reader.line_num}: {error}") from None
+        self._lines_parsed += complete
+        del self._lines[:complete]
+        # A record of many lines is parsed again when it has twice as many, not for each chunk.
+        self._lines_needed = 2 * len(self._lines)
+
+    def _end_lines(self) -> None:
+        # At the end of its lines, csv.reader would return an incomplete record.
+        if not self.is_at_end:
+            raise _IncompleteRecordError
+
+
+class _IncompleteRecordError(Exception):
+    """The lines of a record have not arrived."""
+
+
+def _make_row(header: list[str], record: list[str]) -> Row:
+    row: Row = dict(zip(header, record, strict=False))
+    if len(record) > len(header):
+        row[None] = record[len(header) :]
+    elif len(record) < len(header):
+        row.update(dict.fromkeys(header[len(record) :]))
+    return row
