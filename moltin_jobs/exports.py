@@ -139,11 +139,11 @@ class Exports:
         self, requests: JobRequests, job_id: str, file_index: int | None, max_bytes: int | None
     ) -> FileResponse:
         """Request the address of a file and then the file, in one attempt."""
-        with contextlib.ExitStack() as permits:
+        with contextlib.ExitStack() as cleanup:
             # The permit first: an address that is requested earlier may expire in the queue.
             for semaphore in (self._download_permits, self._transport.connections):
                 await semaphore.acquire()
-                permits.callback(semaphore.release)
+                cleanup.callback(semaphore.release)
             is_second_address = False
             while True:
                 address = await requests.fetch_file_url(job_id, file_index, has_connection=True)
@@ -152,6 +152,7 @@ class Exports:
                     request=endpoints.get_file(job_id, requests.kind),
                     transport=self._transport,
                     max_bytes=max_bytes,
+                    cleanup=cleanup,
                 )
                 try:
                     await file.connect(address)
@@ -159,7 +160,7 @@ class Exports:
                     if is_second_address or error.status not in EXPIRED_STATUSES:
                         raise
                 else:
-                    file.permits = permits.pop_all()
+                    file.cleanup = cleanup.pop_all()
                     return file
                 is_second_address = True
 

@@ -17,12 +17,12 @@ import attrs
 from yarl import URL
 
 from .._api.failures import parse_retry_after
-from ..errors import RETRYABLE_STATUSES, APIError, ServerError, raise_unchained
+from ..errors import RETRYABLE_STATUSES, APIError, ServerError, SessionClosedError, raise_unchained
 from .addresses import check_file_url, host_of, join_redirect
 from .connection_errors import explain
 from .content_coding import Decoder
 from .headers import USER_AGENT
-from .transport import NO_TIMEOUT, HttpOperation
+from .transport import HTTP_SESSION_CLOSED, NO_TIMEOUT, HttpOperation
 
 EXPIRED_STATUSES = (400, 403, 410)
 """Statuses with which file hosts respond to an address that has expired."""
@@ -52,8 +52,8 @@ class FileResponse(HttpOperation):
 
     max_bytes: int | None = attrs.field(kw_only=True)
     """Largest size of the file after decoding, or ``None``."""
-    permits: contextlib.ExitStack = attrs.field(factory=contextlib.ExitStack, init=False)
-    """Permits to release with the connection."""
+    cleanup: contextlib.ExitStack = attrs.field(kw_only=True, repr=False)
+    """Closes the connection, and releases its permits."""
     length: int | None = attrs.field(default=None, init=False)
     content_type: str | None = attrs.field(default=None, init=False)
     host: str = attrs.field(default="", init=False)
@@ -66,17 +66,16 @@ class FileResponse(HttpOperation):
     async def connect(self, address: str) -> None:
         """Request the file at ``address``, and receive the headers.
 
+        The caller closes `cleanup` after an exception.
+
         Raises:
             APIError: the host responded with an error status.
             TransportError: there was no acceptable response, or the file is too large.
         """
         with self:
             response = await self._follow(address)
-        try:
-            self._read_headers(response)
-        except BaseException:
-            response.close()
-            raise
+        self.cleanup.callback(response.close)
+        self._read_headers(response)
         self._response = response
         self.transport.open_files.add(self)
 
@@ -100,11 +99,9 @@ class FileResponse(HttpOperation):
         return piece
 
     def disconnect(self) -> None:
-        """Close the connection if it is in use, and release the permits. Can be repeated."""
+        """Close the connection if it is in use, and release its permits. Can be repeated."""
         self.transport.open_files.discard(self)
-        if self._response is not None:
-            self._response.close()
-        self.permits.close()
+        self.cleanup.close()
 
     async def _follow(self, address: str) -> aiohttp.ClientResponse:
         """Return the response with the file, after all redirects."""
@@ -166,10 +163,19 @@ class FileResponse(HttpOperation):
         self.start_timer()
         try:
             yield
-        except (aiohttp.ClientError, OSError) as error:
-            raise_unchained(self.error(*explain(error, self.host)))
+        except (aiohttp.ClientError, OSError, RuntimeError) as error:
+            raise_unchained(self._to_error(error))
         finally:
             self.end_at(math.inf)  # the timeout does not count the disk and the caller
+
+    def _to_error(self, error: Exception) -> Exception:
+        """Return the exception for a request or a read that aiohttp ended with ``error``.
+
+        A read after the user's HTTP session was closed raises a bare RuntimeError.
+        """
+        if self.transport.is_http_closed:
+            return SessionClosedError(HTTP_SESSION_CLOSED)
+        return self.error(*explain(error, self.host))
 
     def _decode(self, chunk: bytes) -> Iterator[bytes]:
         try:

@@ -40,7 +40,7 @@ MAX_CONNECTIONS = 100
 NO_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=None)
 """No timeouts of aiohttp. Its total timeout also counts the time queued for a connection, and its
 read timeout never fires on a body that trickles."""
-_HTTP_SESSION_CLOSED = "the http_session passed to JobsSession is closed: pass one that stays open."
+HTTP_SESSION_CLOSED = "the http_session passed to JobsSession is closed: pass one that stays open."
 
 E = TypeVar("E", bound=MoltinJobsError)
 
@@ -113,7 +113,7 @@ class Attempt(HttpOperation):
             return self.final_error
         if isinstance(error, RuntimeError):  # SessionClosedError, or aiohttp's "Session is closed"
             is_closed = not isinstance(error, SessionClosedError) and self.transport.is_http_closed
-            return SessionClosedError(_HTTP_SESSION_CLOSED) if is_closed else error
+            return SessionClosedError(HTTP_SESSION_CLOSED) if is_closed else error
         return self.error(*explain(error, self.host))
 
     def closed_error(self) -> SessionClosedError:
@@ -252,7 +252,7 @@ class Transport:
                 self._http = self._user_session
                 self._options |= settings | {"auto_decompress": True, "raise_for_status": False}
         if self.is_http_closed:
-            raise SessionClosedError(_HTTP_SESSION_CLOSED)
+            raise SessionClosedError(HTTP_SESSION_CLOSED)
         return self._http
 
     def middlewares(self, ours: aiohttp.ClientMiddlewareType) -> Any:
@@ -350,7 +350,7 @@ class Transport:
                     now = await self.throttle.acquire()
             if self.is_http_closed:
                 self.throttle.release(now)
-                raise SessionClosedError(_HTTP_SESSION_CLOSED)
+                raise SessionClosedError(HTTP_SESSION_CLOSED)
         except Exception as error:
             attempt.final_error = error
             raise
