@@ -5,6 +5,8 @@ The language of a block decides what happens to it:
 * ``python``: the block runs in a namespace that all blocks of its page share. A block with a
   top-level ``await`` also finds an open ``session`` there. All waits run on a virtual clock. Each
   block has a new store. It has the jobs that are in the namespace, which have succeeded.
+  A block below a comment ``<!-- requires NAME -->`` is left out, with the output below it, unless
+  the runner is told to run those that need this library.
 * ``text``: the output of the block before it. ``...`` matches any text. A block that prints
   without such a block behind it fails, and a ``text`` block below an HTML comment is ignored.
 * ``console``: a transcript of bash, in real time. Lines that start with ``$`` are commands. A line
@@ -45,6 +47,7 @@ T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", *sorted(str(page.relative_to(ROOT)) for page in ROOT.glob("docs/*.md")))
 FILE_NAME = re.compile(r"# (\w+\.(?:py|ini))\b")
+REQUIREMENT = re.compile(r"<!-- requires (\w+) -->\n\Z")
 NO_RESULTS = "No results matched the supplied filter"
 COMMAND_SECONDS = 60.0
 
@@ -180,10 +183,18 @@ def run_beside_store(
 
 
 class PageRunner:
-    """Runs the blocks of one page in order."""
+    """Runs the blocks of one page in order, those that require ``library`` included."""
 
-    def __init__(self, page: str, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self,
+        page: str,
+        directory: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        library: str | None = None,
+    ) -> None:
         self._page = page
+        self._library = library
+        self._is_left_out = False
         self._directory = directory
         self._monkeypatch = monkeypatch
         self._printed = ""
@@ -221,6 +232,10 @@ class PageRunner:
 
     def _run_python(self, example: Example) -> None:
         self._check_nothing_printed()
+        required = REQUIREMENT.search(example.document.text[: example.region.start])
+        self._is_left_out = required is not None and required[1] != self._library
+        if self._is_left_out:
+            return
         if block_name(example.parsed):
             self._save(example)
             return
@@ -254,7 +269,7 @@ class PageRunner:
             await namespace["session"].close()
 
     def _compare_printed(self, example: Example) -> str | None:
-        if _follows_comment(example):
+        if _follows_comment(example) or self._is_left_out:
             return None
         printed, self._printed = self._printed, ""
         return _difference(example.parsed, printed)

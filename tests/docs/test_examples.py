@@ -7,6 +7,13 @@ import pytest
 
 from tests.docs.examples import PAGES, ROOT, PageRunner, block_name, blocks, read_page
 
+REQUIREMENTS = [
+    (page, library)
+    for page in PAGES
+    for library in re.findall(
+        r"^<!-- requires (\w+) -->\n```python$", read_page(page), re.MULTILINE
+    )
+]
 LANGUAGES = {"python", "console", "text", "ini", "sh"}
 README_COMMANDS = {
     "python3 -m venv .venv && .venv/bin/pip install -q '.[cli]' && .venv/bin/moltin-jobs demo",
@@ -19,6 +26,14 @@ def test_examples_of_page_print_what_it_shows(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     PageRunner(page, tmp_path, monkeypatch).run()
+
+
+@pytest.mark.parametrize(("page", "library"), REQUIREMENTS)
+def test_examples_that_require_a_library_print_what_the_page_shows(
+    page: str, library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(library, reason=f"{library} is not installed")
+    PageRunner(page, tmp_path, monkeypatch, library).run()
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -25,6 +25,7 @@ from moltin_jobs import (
     Job,
     JobCancelledError,
     JobFailedError,
+    JobFile,
     JobId,
     JobNotFoundError,
     JobsSession,
@@ -247,6 +248,18 @@ async def export(session: JobsSession, job: Job, path: os.PathLike[str]) -> None
     assert_type(await session.export_orders(), Job)
     assert_type(await session.export_orders(filter="a", destination="a.csv", timeout=60), Job)
 
+    async with session.open_file(job, kind="pxm", file_index=0, max_bytes=1 << 30) as file:
+        assert_type(file, JobFile)
+        assert_type(file.length, int | None)
+        assert_type(file.content_type, str | None)
+        async for chunk in file:
+            assert_type(chunk, bytes)
+        assert_type(await file.read(), bytes)
+        async for row in file.rows():
+            assert_type(row, dict[str | Any, str | Any])
+            use(row["id"].strip())
+
+    await session.open_file("a")  # type: ignore[misc]
     await session.create_job("order_export", "gt(a,b)")  # type: ignore[call-arg]
     await session.export_orders("gt(a,b)")  # type: ignore[call-arg]
     await session.download("a")  # type: ignore[call-arg]
