@@ -27,9 +27,10 @@ from .transport import HTTP_SESSION_CLOSED, NO_TIMEOUT, HttpOperation
 EXPIRED_STATUSES = (400, 403, 410)
 """Statuses with which file hosts respond to an address that has expired."""
 _MAX_REDIRECTS = 10
-_CHUNK_SIZE = 1 << 18
 _MIN_PROGRESS = 1024
 """Bytes that must arrive within the request timeout."""
+_READ_SIZE = (1 << 18) - _MIN_PROGRESS
+"""Largest part of a chunk. With the smaller parts before it, a chunk has at most 256 KiB."""
 _HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": USER_AGENT}
 _TRY_AGAIN = "Try again: nothing was saved."
 
@@ -154,7 +155,7 @@ class FileResponse(HttpOperation):
         with self._request_timeout():
             # Require 1 KiB per timeout: otherwise each single byte would restart it.
             while sum(map(len, parts)) < _MIN_PROGRESS and not content.at_eof():
-                parts.append(await content.read(_CHUNK_SIZE))
+                parts.append(await content.read(_READ_SIZE))
         return b"".join(parts)
 
     @contextlib.contextmanager
