@@ -13,7 +13,7 @@ from blockbuster import blockbuster_ctx
 
 from moltin_jobs.testing import Simulator
 
-pytest_plugins = ["moltin_jobs.testing.plugin"]
+pytest_plugins = ["moltin_jobs.testing.plugin", "pytester"]
 
 DEFAULT_SEED = 1  # of the order of the tests, and of `random` in each; --randomly-seed sets another
 

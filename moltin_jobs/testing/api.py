@@ -18,6 +18,10 @@ from .pages import Page
 from .refusals import BadRequest, FailedValidation
 
 KEPT_RELEASES = 3  # of each catalog, of those that were published
+NOT_OPEN = (
+    "Simulator: it is not open. Open it with 'async with Simulator()' or "
+    "'with Simulator.in_thread()'."
+)
 
 
 @attrs.define(kw_only=True, slots=False, eq=False, repr=False)
@@ -28,8 +32,7 @@ class JobsApi(Gateway):
     creation_seconds: float | None = attrs.field(default=None, validator=optional(ge(0)))
     old_pxm_timestamps: bool = False
 
-    url: str = attrs.field(default="", init=False)
-    """Base URL of the API, once the simulator is open."""
+    _url: str = attrs.field(default="", init=False)
 
     def __attrs_post_init__(self) -> None:
         if self.dialect not in ("current", "older"):
@@ -40,9 +43,22 @@ class JobsApi(Gateway):
         self._files = FileHost(self._jobs)
 
     @property
+    def url(self) -> str:
+        """Base URL of the API.
+
+        Raises:
+            RuntimeError: the simulator was not opened yet.
+        """
+        return _get_address(self._url)
+
+    @property
     def files_url(self) -> str:
-        """Base URL of the files, once the simulator is open."""
-        return self._files.url
+        """Base URL of the files, which may be set to that of a proxy.
+
+        Raises:
+            RuntimeError: the simulator was not opened yet.
+        """
+        return _get_address(self._files.url)
 
     @files_url.setter
     def files_url(self, url: str) -> None:
@@ -188,6 +204,13 @@ class JobsApi(Gateway):
         if kind.pages == "total":
             document["meta"] = {"results": {"total": len(items)}}
         return web.json_response(document)
+
+
+def _get_address(url: str) -> str:
+    """Return a URL that is known once the simulator is open."""
+    if not url:
+        raise RuntimeError(NOT_OPEN)
+    return url
 
 
 def get_kind_name(kind: Kind, request: web.Request) -> str:

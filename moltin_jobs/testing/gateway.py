@@ -55,19 +55,26 @@ class Gateway:
     chaos: float = attrs.field(default=0.0, validator=and_(ge(0), le(1)))
     seed: int = attrs.field(default=0, on_setattr=attrs.setters.frozen)
 
-    requests: list[RecordedRequest] = attrs.field(factory=list, init=False)
-    """Requests in the order of arrival, except those for files."""
-
     def __attrs_post_init__(self) -> None:
         if self.not_found not in ("bare", "list"):
             raise ValueError(f"not_found must be 'bare' or 'list', not {self.not_found!r}")
         if self.rate_limit is not None and self.rate_limit < 1:
             raise ValueError(f"rate_limit must be at least 1, or None, not {self.rate_limit!r}")
         self._random = random.Random(self.seed)  # noqa: S311 (repeatable, not secret)
+        self._requests: list[RecordedRequest] = []
         self._faults = FaultQueue()
         self._token_expiry: dict[str, float] = {}
         self._admitted_at = collections.deque[float](maxlen=self.rate_limit)
         self._epoch = 0.0  # the time when the event loop's clock was 0
+
+    @property
+    def requests(self) -> list[RecordedRequest]:
+        """Requests in the order of arrival, except those for files.
+
+        Each access returns a new list, which does not change afterwards. It may be read from any
+        thread, and after the simulator was closed.
+        """
+        return self._requests.copy()
 
     @web.middleware
     async def _respond(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -75,8 +82,8 @@ class Gateway:
         job_id = request.match_info.get("job_id")
         query = request.raw_path.partition("?")[2]
         record = RecordedRequest(loop_time(), request.method, request.path, job_id, None, query)
-        number = len(self.requests)
-        self.requests.append(record)
+        number = len(self._requests)
+        self._requests.append(record)
         try:
             response = await self._handle(request, handler)
         except web.HTTPException as error:
@@ -84,8 +91,8 @@ class Gateway:
             response = self._make_error(request, error.status, error.reason, detail)
         response.headers.setdefault("Date", formatdate(self._epoch + loop_time(), usegmt=True))
         is_sent = request.transport is not None and not request.transport.is_closing()
-        if is_sent and record in self.requests[number : number + 1]:  # a test may clear the list
-            self.requests[number] = attrs.evolve(record, status=response.status)
+        if is_sent:
+            self._requests[number] = attrs.evolve(record, status=response.status)
         return response
 
     async def _handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -4,12 +4,12 @@ A project turns them on in its ``conftest.py``::
 
     pytest_plugins = ["moltin_jobs.testing.plugin"]
 
-The fixtures are for async tests and need ``pytest-asyncio``, in its strict or auto mode. The
-simulator responds only while the event loop of the test runs. Use `Simulator.in_thread` in a
-synchronous test.
+``moltin_simulator`` and ``moltin_environment`` work in every test. ``moltin_session`` is for async
+tests that pytest-asyncio or anyio's plugin runs.
 """
 
-from collections.abc import AsyncIterator
+import inspect
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -17,29 +17,31 @@ from ..session import JobsSession
 from .simulator import Simulator
 
 try:
-    import pytest_asyncio
+    from pytest_asyncio import fixture as asyncio_fixture
+    from pytest_asyncio import is_async_test
 except ModuleNotFoundError:
-    message = (
-        "moltin_jobs.testing.plugin: pytest-asyncio is not installed. "
-        "Run: pip install 'moltin-jobs[testing]'"
-    )
-    raise pytest.UsageError(message) from None
+    asyncio_fixture = pytest.fixture  # type: ignore[assignment]
+
+    def is_async_test(item: pytest.Item) -> bool:  # type: ignore[misc]
+        """Return whether pytest-asyncio, which is not installed, runs a test."""
+        return False
+
 
 __all__ = ["moltin_environment", "moltin_session", "moltin_simulator"]
 
 
-@pytest_asyncio.fixture
-async def moltin_simulator() -> AsyncIterator[Simulator]:
-    """A simulated Jobs API on 127.0.0.1, open for one test."""
-    async with Simulator() as simulator:
+@pytest.fixture
+def moltin_simulator(request: pytest.FixtureRequest) -> Iterator[Simulator]:
+    """A simulated Jobs API on 127.0.0.1, open for one test.
+
+    It runs in a thread of its own. In an async test with the marker of looptime, it runs on the
+    test's event loop instead, since both need the same virtual clock.
+    """
+    if is_async_test(request.node) and has_virtual_clock(request):
+        yield request.getfixturevalue("_moltin_simulator_on_loop")
+        return
+    with Simulator.in_thread() as simulator:
         yield simulator
-
-
-@pytest_asyncio.fixture
-async def moltin_session(moltin_simulator: Simulator) -> AsyncIterator[JobsSession]:
-    """A session with the default settings that uses ``moltin_simulator``."""
-    async with JobsSession(moltin_simulator.token, base_url=moltin_simulator.url) as session:
-        yield session
 
 
 @pytest.fixture
@@ -55,3 +57,61 @@ def moltin_environment(
     for name, value in moltin_simulator.environment.items():
         monkeypatch.setenv(name, value)
     return moltin_simulator.environment
+
+
+@pytest.fixture
+def moltin_session(request: pytest.FixtureRequest) -> JobsSession:
+    """A session with the default settings that uses ``moltin_simulator``, for one async test."""
+    if is_async_test(request.node):
+        name = "_moltin_session_of_asyncio"
+    elif not inspect.iscoroutinefunction(getattr(request, "function", None)):
+        pytest.fail(
+            "moltin_session: the test is not async. Make it 'async def', or use moltin_environment "
+            "and create the session in the code under test.",
+            pytrace=False,
+        )
+    elif "anyio_backend" not in request.fixturenames:
+        pytest.fail(
+            "moltin_session: no plugin runs this async test. Mark it with pytest.mark.asyncio "
+            "(pytest-asyncio) or pytest.mark.anyio (anyio).",
+            pytrace=False,
+        )
+    elif request.getfixturevalue("anyio_backend_name") != "asyncio":
+        pytest.fail(
+            "moltin_session: it needs asyncio. Define a fixture anyio_backend that returns "
+            "'asyncio'.",
+            pytrace=False,
+        )
+    else:
+        name = "_moltin_session_of_anyio"
+    session: JobsSession = request.getfixturevalue(name)
+    return session
+
+
+@asyncio_fixture
+async def _moltin_simulator_on_loop() -> AsyncIterator[Simulator]:
+    async with Simulator() as simulator:
+        yield simulator
+
+
+@asyncio_fixture
+async def _moltin_session_of_asyncio(moltin_simulator: Simulator) -> AsyncIterator[JobsSession]:
+    async with make_session(moltin_simulator) as session:
+        yield session
+
+
+@pytest.fixture
+async def _moltin_session_of_anyio(moltin_simulator: Simulator) -> AsyncIterator[JobsSession]:
+    async with make_session(moltin_simulator) as session:
+        yield session
+
+
+def make_session(simulator: Simulator) -> JobsSession:
+    """Make a session with the default settings that uses a simulator."""
+    return JobsSession(simulator.token, base_url=simulator.url)
+
+
+def has_virtual_clock(request: pytest.FixtureRequest) -> bool:
+    """Return whether looptime runs a test on a virtual clock."""
+    is_marked = request.node.get_closest_marker("looptime") is not None
+    return is_marked or bool(request.config.getoption("looptime", None))

@@ -9,18 +9,18 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, Self, TypeVar
 
 import attrs
 from aiohttp import web
 
-from .api import JobsApi
+from .api import NOT_OPEN, JobsApi
 from .arguments import AnyFile, read_details, read_files, read_problems
 from .faults import AnyFault, Fault
 from .gateway import RecordedRequest
 from .jobs import AnyProblem, SimulatedJob, loop_time
 from .kinds import ORDER, RELEASE, find_kind
-from .thread import open_in_thread
+from .thread import LoopThread
 
 __all__ = ["AnyFault", "Fault", "RecordedRequest", "Simulator"]
 
@@ -62,9 +62,9 @@ class Simulator(JobsApi):
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
-            self.url = await _serve(stack, self._make_application(), self.port)
+            self._url = await _serve(stack, self._make_application(), self.port)
             files_host = await _serve(stack, self._files.make_application(), 0)
-            self.files_url = f"{files_host}/files"
+            self._files.url = f"{files_host}/files"
             self._epoch = time.time() - loop_time()
             self._loop = asyncio.get_running_loop()
             self._thread_id = threading.get_ident()
@@ -74,6 +74,18 @@ class Simulator(JobsApi):
     async def __aexit__(self, *_: object) -> None:
         self._thread_id = None
         await self._stack.aclose()
+
+    # Type checkers report `with Simulator()` themselves.
+    if not TYPE_CHECKING:  # pragma: no branch
+
+        def __enter__(self) -> NoReturn:
+            raise TypeError(
+                "Simulator: it needs an event loop. Use 'async with Simulator()' in async code, "
+                "and 'with Simulator.in_thread()' in synchronous code."
+            )
+
+        def __exit__(self, *_: object) -> None:
+            """Python looks for it before it calls `__enter__`."""
 
     @classmethod
     def in_thread(
@@ -86,7 +98,7 @@ class Simulator(JobsApi):
             with Simulator.in_thread(rate_limit=None) as simulator:
                 simulator.add_job("a", duration=2)
         """
-        return open_in_thread(cls(*args, **kwargs))
+        return LoopThread(cls(*args, **kwargs))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -208,7 +220,14 @@ class Simulator(JobsApi):
 
     def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function in the thread of the event loop, where the handlers run."""
-        if self._thread_id in (None, threading.get_ident()):
+        if self._thread_id is None:
+            raise RuntimeError(NOT_OPEN)
+        if not self._loop.is_running():
+            raise RuntimeError(
+                "Simulator: the event loop that opened it is not running. Call it from code on "
+                "that loop, or use Simulator.in_thread()."
+            )
+        if self._thread_id == threading.get_ident():
             return function(*args, **kwargs)
 
         async def call() -> T:

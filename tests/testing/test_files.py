@@ -130,3 +130,11 @@ async def test_order_address_of_job_of_another_kind_responds_404(kind: str) -> N
     async with open_simulator() as (simulator, client):
         simulator.add_job("a", kind=kind, duration=0)
         assert (await client.get_file(f"{simulator.files_url}/a.csv"))[0] == 404
+
+
+async def test_files_url_that_is_set_is_in_the_addresses_of_files() -> None:
+    async with open_simulator() as (simulator, client):
+        simulator.add_job("a", duration=0)
+        simulator.files_url = "http://127.0.0.1:1/files"
+        _, document = await client.send("/v2/jobs/a/file")
+    assert document["data"]["href"] == "http://127.0.0.1:1/files/a.csv"

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -128,6 +129,64 @@ async def test_port_in_use_raises() -> None:
         port = int(simulator.url.rpartition(":")[2])
         with pytest.raises(OSError, match="address already in use"):
             await Simulator(port).__aenter__()
+
+
+USES: dict[str, Callable[[Simulator], object]] = {
+    "add_job": lambda simulator: simulator.add_job("a"),
+    "remove_job": lambda simulator: simulator.remove_job("a"),
+    "script_next_job": lambda simulator: simulator.script_next_job(["success"]),
+    "add_faults": lambda simulator: simulator.add_faults(500),
+    "clear_faults": lambda simulator: simulator.clear_faults(),
+    "revoke_tokens": lambda simulator: simulator.revoke_tokens(),
+}
+ADDRESSES: dict[str, Callable[[Simulator], object]] = {
+    "url": lambda simulator: simulator.url,
+    "files_url": lambda simulator: simulator.files_url,
+    "environment": lambda simulator: simulator.environment,
+}
+NOT_OPEN = (
+    "Simulator: it is not open. Open it with 'async with Simulator()' or "
+    "'with Simulator.in_thread()'."
+)
+
+
+@pytest.mark.parametrize("name", USES | ADDRESSES)
+async def test_simulator_that_was_not_opened_raises(name: str) -> None:
+    with pytest.raises(RuntimeError, match=f"^{re.escape(NOT_OPEN)}$"):
+        (USES | ADDRESSES)[name](Simulator())
+
+
+@pytest.mark.parametrize("name", USES)
+async def test_method_of_simulator_that_was_closed_raises(name: str) -> None:
+    async with Simulator() as simulator:
+        pass
+    with pytest.raises(RuntimeError, match=f"^{re.escape(NOT_OPEN)}$"):
+        USES[name](simulator)
+
+
+async def test_addresses_and_requests_of_simulator_that_was_closed_can_be_read() -> None:
+    async with open_simulator() as (simulator, client):
+        await client.get_job("a")
+        addresses = [read(simulator) for read in ADDRESSES.values()]
+    assert [read(simulator) for read in ADDRESSES.values()] == addresses
+    assert len(simulator.requests) == 1
+
+
+async def test_requests_are_a_snapshot() -> None:
+    async with open_simulator() as (simulator, client):
+        before = simulator.requests
+        await client.get_job("a")
+    assert (len(before), len(simulator.requests)) == (0, 1)
+
+
+def test_simulator_in_synchronous_with_raises() -> None:
+    message = (
+        "Simulator: it needs an event loop. Use 'async with Simulator()' in async code, "
+        "and 'with Simulator.in_thread()' in synchronous code."
+    )
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
+        with Simulator():  # type: ignore[attr-defined]
+            pytest.fail("it needs an event loop")
 
 
 async def test_environment_has_address_and_credentials() -> None:

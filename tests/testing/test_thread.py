@@ -6,6 +6,8 @@ import http.client
 import json
 import socket
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -124,3 +126,60 @@ async def test_simulator_in_async_with_takes_calls_from_other_threads() -> None:
         job_id = await asyncio.to_thread(simulator.add_job, "a", ["success"])
         code, job = await asyncio.to_thread(send, simulator, f"/v2/jobs/{job_id}")
     assert (code, job["data"]["status"]) == (200, "success")
+
+
+async def test_in_thread_in_async_with_raises_and_starts_no_thread() -> None:
+    message = (
+        r"^Simulator.in_thread\(\): it has an event loop of its own. "
+        r"Use 'with Simulator.in_thread\(\)', or 'async with Simulator\(\)'.$"
+    )
+    with pytest.raises(TypeError, match=message):
+        async with Simulator.in_thread():  # type: ignore[attr-defined]
+            pytest.fail("it has an event loop of its own")
+    assert "moltin-simulator" not in {thread.name for thread in threading.enumerate()}
+
+
+@contextlib.contextmanager
+def simulator_on_stopped_loop() -> Iterator[Simulator]:
+    simulator = Simulator()
+    with asyncio.Runner() as runner:
+        runner.run(simulator.__aenter__())
+        yield simulator
+        runner.run(simulator.__aexit__())
+
+
+NOT_RUNNING = (
+    "^Simulator: the event loop that opened it is not running. Call it from code on that loop, "
+    r"or use Simulator.in_thread\(\).$"
+)
+
+
+def test_method_while_the_loop_of_the_simulator_is_not_running_raises() -> None:
+    with simulator_on_stopped_loop() as simulator:
+        with pytest.raises(RuntimeError, match=NOT_RUNNING):
+            simulator.add_job("a")
+
+
+def test_method_in_a_thread_while_the_loop_of_the_simulator_is_not_running_raises() -> None:
+    with simulator_on_stopped_loop() as simulator, ThreadPoolExecutor() as executor:
+        call = executor.submit(simulator.add_job, "a")
+        with pytest.raises(RuntimeError, match=NOT_RUNNING):
+            call.result(30)
+
+
+def test_requests_read_during_requests_are_those_in_the_order_of_arrival() -> None:
+    def send_many() -> None:
+        for number in range(50):
+            send(simulator, f"/v2/jobs/{number}")
+
+    with Simulator.in_thread(rate_limit=None) as simulator:
+        client = threading.Thread(target=send_many)
+        client.start()
+        snapshots = [simulator.requests]
+        while client.is_alive():
+            snapshots.append(simulator.requests)
+            client.join(0.001)
+    paths = [f"/v2/jobs/{number}" for number in range(50)]
+    assert [request.path for request in simulator.requests] == paths
+    for snapshot in snapshots:
+        assert [request.path for request in snapshot] == paths[: len(snapshot)]
