@@ -6,6 +6,8 @@ import attrs
 import pytest
 
 from moltin_jobs import Job, JobKind, JobState, Polling, Retry, kinds
+from moltin_jobs.testing import Fault, RecordedRequest, Simulator
+from moltin_jobs.testing.faults import FAULT_NAMES
 from tests.docs.examples import read_page
 
 
@@ -56,3 +58,24 @@ def test_tables_of_kinds_agree_with_the_kind(kind: JobKind) -> None:
     assert shown == [name for name in fields if name in kind.fields]
     details = re.findall(r"`(\w+)`", rows[3][1])
     assert details == [path.rpartition(".")[2] for path in kind.details]
+
+
+def test_table_of_faults_shows_all_of_them() -> None:
+    section = read_page("docs/testing-your-code.md").partition("### Faults")[2].partition("###")[0]
+    rows = re.findall(r"^\| (?:an )?`(.+?)` \| .+ \|$", section, re.MULTILINE)
+    names = [f'"{name}"' for name in FAULT_NAMES]
+    fault = f"Fault({', '.join(field.name for field in attrs.fields(Fault))})"
+    assert sorted(rows) == sorted(["int", *names, fault])
+
+
+def test_table_of_attributes_shows_attributes_of_the_simulator() -> None:
+    page = read_page("docs/testing-your-code.md")
+    section = page.partition("### Attributes")[2].partition("## FastAPI")[0]
+    table, _, text = section.partition("A `RecordedRequest` has ")
+    with Simulator.in_thread() as simulator:
+        for cell in re.findall(r"^\| (`.+?) \|", table, re.MULTILINE):
+            for name in re.findall(r"`(\w+)`", cell):
+                assert getattr(simulator, name) is not None
+        assert re.findall(r"`(EPCC_\w+)`", table) == list(simulator.environment)
+    names = re.findall(r"`(\w+)`", text.partition(".")[0])
+    assert set(names) == {field.name for field in attrs.fields(RecordedRequest)}
