@@ -174,7 +174,7 @@ class JobsSession:
             await self._transport.close()
 
     def stats(self) -> SessionStats:
-        """Return a snapshot of the session's activity."""
+        """Return a snapshot of the session's activity. Call it on the session's event loop."""
         transport, operations = self._transport, self._operations
         sources = [requests.source for requests in self._requests.values()]
         return SessionStats(
