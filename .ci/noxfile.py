@@ -29,10 +29,16 @@ PYENV_VERSIONS = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "v
 PYENV_PATHS = [str(path) for python in PYTHONS for path in PYENV_VERSIONS.glob(f"{python}.*/bin")]
 os.environ["PATH"] = os.pathsep.join([*PYENV_PATHS, os.environ["PATH"]])
 
+OTHER_PYTHONS = [python for python in PYTHONS if python != OWN_PYTHON]
+INSTALLED = [python for python in OTHER_PYTHONS if shutil.which(f"python{python}")]
 
-@nox.session(python=[python for python in PYTHONS if python != OWN_PYTHON])
+
+@nox.session(python=max(INSTALLED or OTHER_PYTHONS))
 def tests(session: nox.Session) -> None:
-    """Run the suite on the other Pythons. The README's command has run it on this one."""
+    """Run the suite on the newest other Python. The README's command has run it on this one.
+
+    ``--force-python 3.12`` selects another.
+    """
     install(session, "-e", ".[test]")
     run_suite(session, *RUN_ONCE)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from moltin_jobs._polling import retry
 from moltin_jobs.testing import AnyFault, Fault, Simulator
 
 from .harness import FAILURE, json_lines, looked_up, progress_texts, run, signal_when
@@ -207,7 +208,10 @@ def test_timeout_of_an_export_is_named_as_the_user_wrote_it(
     assert f" was not exported within {timeout}. Wait again, " in result.stderr
 
 
-def test_export_whose_file_is_gone_exits_with_5(store: Simulator, destination: Path) -> None:
+def test_export_whose_file_is_gone_exits_with_5(
+    store: Simulator, destination: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "RECENT_SECONDS", 0.8)  # not the ten seconds that it takes otherwise
     ended = json.dumps({"data": {"id": "a", "status": "success"}}).encode()
     store.add_faults(Fault(202, body=ended), Fault(200, body=ended))
     result = run("export", "--json", "-q", str(destination))

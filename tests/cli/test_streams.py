@@ -162,10 +162,9 @@ def test_character_that_stdout_cannot_encode_is_escaped(store: Simulator, encodi
     assert results[1].startswith("b\tsuccess")
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
 @pytest.mark.parametrize("command", ["", "get", "wait", "export"])
-def test_help_needs_no_unicode(encoding: str, command: str) -> None:
-    finished = run_shell(f'"$@" {command} --help', env={"PYTHONIOENCODING": encoding})
+def test_help_needs_no_unicode(command: str) -> None:
+    finished = run_shell(f'"$@" {command} --help', env={"PYTHONIOENCODING": "ascii"})
     assert (finished.returncode, finished.stderr) == (0, "")
 
 
