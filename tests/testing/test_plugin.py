@@ -131,6 +131,7 @@ def test_fixtures_work_without_pytest_asyncio(run: Run, monkeypatch: pytest.Monk
     run(ASYNC_TESTS.format(module_mark=module_mark), *ANYIO).assert_outcomes(passed=2)
 
 
+@pytest.mark.looptime
 def test_looptime_option_of_all_tests_makes_the_clock_of_the_simulator_virtual(
     run: Run,
 ) -> None:
