@@ -17,8 +17,9 @@ from ..session import JobsSession
 from . import creation, options
 from . import demo as demos
 from .exit_codes import EXIT_CODES, Outcome, exit_code
+from .files import save_file
 from .output import Output, write_line
-from .progress import outcome_of, save_file, wait_for_first, wait_for_outcomes
+from .progress import outcome_of, wait_for_outcomes
 from .runner import run, session_command
 from .table import Wait
 
@@ -100,16 +101,13 @@ async def wait(
         return f"To continue: {output.command('wait', *unfinished, kind=kind)}"
 
     output.advice_on_interrupt = advise
-    if not first:
-        outcomes = await wait_for_outcomes(
-            session, waits, output, output.print_outcome, timeout=timeout
-        )
-        return max(map(exit_code, outcomes))
-    ended, outcome = await wait_for_first(session, waits, output, timeout=timeout)
-    code = output.print_outcome(ended, outcome)
-    if rest := [job_id for job_id in job_ids if job_id != ended]:
-        output.print_hint(f"to wait for the rest: {output.command('wait', *rest, kind=kind)}")
-    return code
+    outcomes = await wait_for_outcomes(
+        session, waits, output, output.print_outcome, timeout=timeout, first=first
+    )
+    if unfinished := [wait.job_id for wait in waits if wait.outcome is None]:
+        command = output.command("wait", *unfinished, kind=kind)
+        output.print_hint(f"to wait for the rest: {command}")
+    return max(map(exit_code, outcomes))
 
 
 async def _list_open_jobs(session: JobsSession, kind: JobKind) -> list[str]:
@@ -186,7 +184,8 @@ async def cancel(session: JobsSession, output: Output, job_ids: list[str], kind:
 @options.file_argument
 @options.kind_option
 @options.file_index_option
-@options.timeout_option("the download")
+@click.option("--wait", "wait_first", is_flag=True, help="Wait for the job before.")
+@options.timeout_option("all of it")
 @session_command
 async def download(
     session: JobsSession,
@@ -196,20 +195,32 @@ async def download(
     *,
     kind: JobKind,
     file_index: int | None,
+    wait_first: bool,
     timeout: float | None,
 ) -> int:
     """Save a file of a job that has succeeded.
 
-    FILE appears, or is replaced, when the download is complete.
+    FILE appears, or is replaced, when the download is complete. "-" writes it to stdout.
 
-    Example: moltin-jobs download ID orders.csv
+    Example: moltin-jobs download --wait ID orders.csv
     """
-    retry = output.command("download", job_id, str(path), kind=kind, file_index=file_index)
-    output.advice_on_interrupt = lambda: f"Nothing was saved. To try again: {retry}"
-    saving = save_file(
-        session, job_id, path, output, kind=kind, file_index=file_index, timeout=timeout
+    output.reserve_stdout(path)
+    resume = output.command(
+        "download", job_id, str(path), kind=kind, file_index=file_index, wait=wait_first
     )
-    return output.print_outcome(job_id, await outcome_of(saving))
+    advice = "To continue" if wait_first else "Nothing was saved. To try again"
+    output.advice_on_interrupt = lambda: f"{advice}: {resume}"
+    outcome = await save_file(
+        session,
+        job_id,
+        path,
+        output,
+        kind=kind,
+        file_index=file_index,
+        timeout=timeout,
+        wait=wait_first,
+    )
+    return output.print_outcome(job_id, outcome)
 
 
 @commands.command()

@@ -19,9 +19,9 @@ from ..kinds import catalog_releases
 from ..models import Job
 from ..session import JobsSession
 from . import options
-from .exit_codes import Outcome, exit_code
-from .output import Output
-from .progress import outcome_of, save_file, wait_for_outcomes
+from .files import save_file
+from .output import STDOUT, Output
+from .progress import outcome_of, wait_for_outcomes
 from .runner import session_command
 from .table import Wait
 
@@ -59,21 +59,24 @@ async def export(
 ) -> int:
     """Export orders: create a job, wait for it, and save its file.
 
+    "-" writes the file to stdout.
+
     Example: moltin-jobs export --timeout 1h orders.csv
     """
-    try:
-        await check_destination(path)
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}. Nothing was sent.") from None
+    output.reserve_stdout(path)
+    if path != STDOUT:
+        try:
+            await check_destination(path)
+        except OSError as error:
+            raise ConfigurationError(f"{path}: {error.strerror}. Nothing was sent.") from None
     job_id = resume = ""
     may_exist = output.reword(MAY_EXIST)
     output.advice_on_interrupt = lambda: f"To continue: {resume}" if resume else may_exist
     try:
         async with asyncio.timeout(timeout):
             job_id = (await session.create_job(filter=order_filter)).id
-            download_command = output.command("download", job_id, str(path))
-            resume = f"{output.command('wait', job_id)} && {download_command}"
-            outcome = await _wait_and_save(session, output, job_id, path)
+            resume = output.command("download", job_id, str(path), wait=True)
+            outcome = await save_file(session, job_id, path, output, wait=True)
     except TimeoutError:
         if not job_id:
             raise JobTimeoutError(
@@ -87,13 +90,6 @@ async def export(
     if not isinstance(outcome, Path | JobFailedError | JobNotFoundError):
         output.print_note(f"to continue: {resume}")
     return code
-
-
-async def _wait_and_save(session: JobsSession, output: Output, job_id: str, path: Path) -> Outcome:
-    (outcome,) = await wait_for_outcomes(session, [Wait(job_id)], output)
-    if exit_code(outcome) != 0:
-        return outcome
-    return await outcome_of(save_file(session, job_id, path, output))
 
 
 @click.command()

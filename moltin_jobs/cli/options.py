@@ -52,12 +52,6 @@ def _read_words() -> list[str]:
     return text.replace("\ufeff", " ").split()  # PowerShell writes a BOM before each file
 
 
-def _check_path(_context: click.Context, _parameter: click.Parameter, path: Path) -> Path:
-    if str(path) == "-":
-        raise click.BadParameter("give a file name, not -. Files are not written to stdout.")
-    return path
-
-
 class Timeout(float):
     """Number of seconds, with the text for messages."""
 
@@ -113,7 +107,7 @@ all_option = click.option(
     "--all", "all_open", is_flag=True, is_eager=True, help="All jobs that have not ended."
 )
 _file_type = click.Path(dir_okay=False, path_type=Path)
-file_argument = click.argument("path", metavar="FILE", type=_file_type, callback=_check_path)
+file_argument = click.argument("path", metavar="FILE", type=_file_type)
 kind_option = click.option(
     "--kind",
     type=_parse_kind,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any, TextIO, cast
 
 import attrs
+import click
 from rich.console import Console
 from rich.text import Text
 
@@ -45,19 +46,32 @@ class SafeStream:
         """Do nothing: each write is flushed."""
 
 
+STDOUT = Path("-")
+"""Path that stands for stdout."""
+
+
 def write_line(line: str) -> None:
-    """Write a line to stdout.
+    """Write a line to stdout. Raises what `write_bytes` raises."""
+    # Not click.echo: it replaces an ASCII stdout, and so loses the errors="backslashreplace" that
+    # `__main__` sets.
+    _write(lambda stdout: stdout.write(f"{line}\n"))
+
+
+def write_bytes(chunk: bytes) -> None:
+    """Write a part of a file to stdout.
 
     Raises:
         BrokenPipeError: the reader of stdout has left.
         ConfigurationError: stdout cannot be written to.
     """
+    _write(lambda stdout: stdout.buffer.write(chunk))
+
+
+def _write(write: Callable[[TextIO], object]) -> None:
     if sys.stdout is None:  # it was closed before the start
         return
     try:
-        # Not click.echo: it replaces an ASCII stdout, and so loses the errors="backslashreplace"
-        # that `__main__` sets.
-        sys.stdout.write(f"{line}\n")
+        write(sys.stdout)
         sys.stdout.flush()
     except OSError as error:
         _discard(sys.stdout)
@@ -109,20 +123,33 @@ class Output:
     """Whether the console shows a live table, above which lines must be printed."""
     advice_on_interrupt: Callable[[], str] | None = None
     """Returns how to continue after an interruption."""
+    _has_file_on_stdout: bool = attrs.field(default=False, init=False)
     _printed: set[str] = attrs.field(factory=set, init=False)
 
     def command(
-        self, name: str, *arguments: str, kind: JobKind = ORDERS, file_index: int | None = None
+        self,
+        name: str,
+        *arguments: str,
+        kind: JobKind = ORDERS,
+        file_index: int | None = None,
+        wait: bool = False,
     ) -> str:
         """Return a command line for a shell, with the same base URL."""
-        options = ["--base-url", self.base_url] if self.base_url else []
+        options = ["--wait"] if wait else []
+        options += ["--base-url", self.base_url] if self.base_url else []
         if kind is not ORDERS:
             options += ["--kind", kind.name]
         if file_index is not None:
             options += ["--file-index", str(file_index)]
-        if any(argument.startswith("-") for argument in arguments):
+        if any(argument.startswith("-") and argument != "-" for argument in arguments):
             options = [*options, "--"]  # the arguments after it are not options
         return shlex.join(["moltin-jobs", name, *options, *arguments])
+
+    def reserve_stdout(self, path: Path) -> None:
+        """Print nothing but the content of the file to stdout if ``path`` is `STDOUT`."""
+        if path == STDOUT and self.as_json:
+            raise click.UsageError("--json and - as FILE exclude each other")
+        self._has_file_on_stdout = path == STDOUT
 
     @property
     def has_terminal(self) -> bool:
@@ -148,7 +175,10 @@ class Output:
             document["message"] = self.reword(str(outcome))
         if self.as_json:
             line = json.dumps(document)
-        if self.is_live and sys.stdout is not None and sys.stdout.isatty() and line:
+        if self._has_file_on_stdout:
+            if isinstance(outcome, JobFailedError):
+                self.print_note(line.replace("\t", "  "))
+        elif self.is_live and sys.stdout is not None and sys.stdout.isatty() and line:
             self.console.print(Text(line), soft_wrap=True)
         elif line:
             write_line(line)

@@ -1,25 +1,13 @@
-"""Waits and downloads that show their progress: live on a terminal, else as lines."""
+"""Waits that show their progress: live on a terminal, else as lines."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.live import Live
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    ProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-from rich.table import Column
 
-from ..errors import ConfigurationError, MoltinJobsError, single_line
-from ..kinds import ORDERS, JobKind
+from ..errors import MoltinJobsError
 from ..models import Job
 from ..session import JobsSession
 from .exit_codes import Outcome
@@ -28,8 +16,6 @@ from .table import Wait, WaitTable
 
 REFRESH_SECONDS = 1 / 8
 """Seconds between two updates of the display."""
-_MIN_WIDTH_FOR_BAR = 60
-"""Columns from which there is room for a bar beside the numbers of a download."""
 
 
 async def outcome_of(result: Awaitable[Job | Path]) -> Outcome:
@@ -47,6 +33,7 @@ async def wait_for_outcomes(
     report: Callable[[str, Outcome], object] = lambda _job_id, _outcome: None,
     *,
     timeout: float | None = None,
+    first: bool = False,
 ) -> list[Outcome]:
     """Wait for jobs at the same time, and return the outcomes in order.
 
@@ -54,11 +41,10 @@ async def wait_for_outcomes(
         session: an open session.
         waits: one for each job. They show the progress.
         output: output for the progress.
-        report: called with each id and outcome as soon as it is known. If it raises an exception,
-            the other waits are cancelled.
+        report: called with each id and outcome as soon as it is known.
         timeout: seconds for each wait.
+        first: whether to stop when the first job has ended.
     """
-
     by_id = {wait.job_id: wait for wait in waits}
     jobs = [Job(id=wait.job_id, kind=wait.kind.name, status="") for wait in waits]
     async with (
@@ -72,24 +58,9 @@ async def wait_for_outcomes(
             wait.outcome = outcome
             update(wait)
             report(job.id, outcome)
+            if first:
+                break
     return [wait.outcome for wait in waits if wait.outcome is not None]
-
-
-class _FirstEndedError(Exception):
-    """The first job has ended."""
-
-
-async def wait_for_first(
-    session: JobsSession, waits: Sequence[Wait], output: Output, *, timeout: float | None
-) -> tuple[str, Outcome]:
-    """Wait until the first of several jobs has ended, and return its id and outcome."""
-
-    def stop(_job_id: str, _outcome: Outcome) -> None:
-        raise _FirstEndedError
-
-    with contextlib.suppress(_FirstEndedError):
-        await wait_for_outcomes(session, waits, output, stop, timeout=timeout)
-    return next((wait.job_id, wait.outcome) for wait in waits if wait.outcome is not None)
 
 
 @contextlib.asynccontextmanager
@@ -134,47 +105,3 @@ async def _display(
         output.is_live = False
         refreshing.cancel()
         await asyncio.wait([refreshing])
-
-
-def _progress_bars(console: Console) -> Progress:
-    """Make a progress display that has one line at any width."""
-    name = Column(no_wrap=True, max_width=console.width // 4)
-    columns: list[ProgressColumn] = [
-        TextColumn("{task.description}", markup=False, table_column=name),
-        DownloadColumn(table_column=Column(no_wrap=True)),
-        TransferSpeedColumn(Column(no_wrap=True)),
-        TimeRemainingColumn(elapsed_when_finished=True),
-    ]
-    if console.width >= _MIN_WIDTH_FOR_BAR:
-        columns.insert(1, BarColumn(bar_width=None))  # takes the width that the others leave
-    return Progress(*columns, console=console, expand=True)
-
-
-async def save_file(
-    session: JobsSession,
-    job_id: str,
-    path: Path,
-    output: Output,
-    *,
-    kind: JobKind = ORDERS,
-    file_index: int | None = None,
-    timeout: float | None = None,
-) -> Path:
-    """Save the file of a job, with a progress bar if there is a terminal."""
-    bars = _progress_bars(output.console)
-    bar = bars.add_task(single_line(path.name), total=None)
-
-    def show(received: int, length: int | None) -> None:
-        bars.update(bar, completed=received, total=length)
-
-    with bars if output.has_terminal else contextlib.nullcontext():
-        try:
-            return await session.download(
-                job_id, path, kind=kind, file_index=file_index, progress=show, timeout=timeout
-            )
-        except MoltinJobsError:  # JobTimeoutError is also an OSError
-            raise
-        except OSError as error:
-            file = f"The file of {kind.label} {job_id}"
-            reason = f"{path}: {error.strerror}. {file} is still available."
-            raise ConfigurationError(reason) from None

@@ -121,6 +121,7 @@ def test_credentials_are_no_options() -> None:
         "--full-delta",
         "--all",
         "--first",
+        "--wait",
         "--state",
         "--ids",
         "--empty-ok",

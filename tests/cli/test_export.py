@@ -37,7 +37,7 @@ def test_export_with_json_prints_the_path_or_the_failed_job(
     assert (failed["state"], failed["error"]) == ("failed", FAILURE)
 
 
-def test_export_that_times_out_exits_with_3_and_names_the_commands_to_continue(
+def test_export_that_times_out_exits_with_3_and_names_the_command_to_continue(
     store: Simulator, destination: Path
 ) -> None:
     store.script_next_job(["pending"])
@@ -48,9 +48,7 @@ def test_export_that_times_out_exits_with_3_and_names_the_commands_to_continue(
     assert error == (
         f"error: job {job_id} was not exported within 0.8 s. Wait again, or use a longer --timeout."
     )
-    assert hint == (
-        f"to continue: moltin-jobs wait {job_id} && moltin-jobs download {job_id} {destination}"
-    )
+    assert hint == f"to continue: moltin-jobs download --wait {job_id} {destination}"
 
 
 def test_command_to_continue_keeps_the_name_of_the_file(store: Simulator, tmp_path: Path) -> None:
@@ -66,10 +64,10 @@ def test_command_to_continue_works_for_a_file_that_begins_with_a_dash(
     monkeypatch.chdir(tmp_path)
     store.script_next_job(["pending"])
     result = run("export", "-q", "--timeout", "0.8", "--", "-orders.csv")
-    assert re.search(r"download -- \S+ -orders\.csv\n$", result.stderr)
+    assert re.search(r"download --wait -- \S+ -orders\.csv\n$", result.stderr)
 
 
-def test_interrupted_export_names_the_commands_to_continue(
+def test_interrupted_export_names_the_command_to_continue(
     store: Simulator, destination: Path
 ) -> None:
     store.script_next_job(["pending"])
@@ -78,8 +76,7 @@ def test_interrupted_export_names_the_commands_to_continue(
     job_id = looked_up(store)[0]
     assert (result.exit_code, result.stdout) == (130, "")
     assert result.stderr == (
-        f"interrupted. To continue: moltin-jobs wait {job_id} && "
-        f"moltin-jobs download {job_id} {destination}\n"
+        f"interrupted. To continue: moltin-jobs download --wait {job_id} {destination}\n"
     )
 
 
@@ -96,7 +93,7 @@ def test_interrupted_creation_of_an_export_names_the_command_to_check(
     )
 
 
-def test_export_whose_wait_ends_in_an_outage_names_the_commands_to_continue(
+def test_export_whose_wait_ends_in_an_outage_names_the_command_to_continue(
     store: Simulator, destination: Path
 ) -> None:
     store.add_job("a", ["pending"])
@@ -107,7 +104,7 @@ def test_export_whose_wait_ends_in_an_outage_names_the_commands_to_continue(
     assert (result.exit_code, result.stdout) == (6, "")
     error, hint = result.stderr.splitlines()
     assert error.startswith("error: job a: the service responded with status 503")
-    assert hint.startswith("to continue: moltin-jobs wait a && ")
+    assert hint.startswith("to continue: moltin-jobs download --wait a ")
 
 
 def test_timeout_of_an_export_bounds_the_creation(store: Simulator, destination: Path) -> None:
@@ -130,7 +127,7 @@ def test_timeout_of_an_export_bounds_the_download(store: Simulator, destination:
     assert (result.exit_code, result.stdout) == (3, "")
     assert result.stderr == (
         f"error: job a was not exported within 0.9 s. Wait again, or use a longer --timeout.\n"
-        f"to continue: moltin-jobs wait a && moltin-jobs download a {destination}\n"
+        f"to continue: moltin-jobs download --wait a {destination}\n"
     )
 
 
