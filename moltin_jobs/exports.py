@@ -11,10 +11,10 @@ from typing import Any
 
 from ._api import endpoints
 from ._api.endpoints import Request
-from ._http.downloads import Destination, save
+from ._http.downloads import Destination
 from ._http.file_response import EXPIRED_STATUSES, FileResponse
 from ._http.job_file import JobFile
-from ._http.partial_file import check_destination
+from ._http.partial_file import PartialFile, check_destination
 from ._http.transport import Transport
 from ._polling.retry import Retrier
 from ._polling.watch import JobWatch
@@ -33,7 +33,10 @@ _FILE_REMAINS = "Its file remains available: call download()."
 
 
 class Exports:
-    """Exports and publications of one session. Timeouts are in seconds, ``math.inf`` for none."""
+    """Downloads, exports and publications of one session.
+
+    Timeouts are in seconds, ``math.inf`` for none.
+    """
 
     def __init__(self, transport: Transport, retrier: Retrier, polling: Polling) -> None:
         self._transport = transport
@@ -104,7 +107,9 @@ class Exports:
         if destination is not None:
             known["job"] = job
             with (
-                _add_note(f"Job {job.id} has succeeded. {_FILE_REMAINS}", job.id),
+                _add_note(
+                    f"Job {job.id} has succeeded. To save its file, call download().", job.id
+                ),
                 self._deadline(started_at, timeout, "was not saved", _FILE_REMAINS, **known),
             ):
                 await self._retrier.run(self._save, requests, job.id, None, destination)
@@ -133,7 +138,17 @@ class Exports:
         connect = functools.partial(
             self._connect, requests, job_id, file_index, destination.max_bytes
         )
-        await save(JobFile(self._transport.operations, connect), destination)
+        size = 0
+        async with (
+            JobFile(self._transport.operations, connect) as file,
+            PartialFile(destination.path) as partial_file,
+        ):
+            async for chunk in file:
+                await partial_file.write(chunk)
+                size += len(chunk)
+                if destination.progress is not None:
+                    destination.progress(size, file.length)
+            await partial_file.commit()
 
     async def _connect(
         self, requests: JobRequests, job_id: str, file_index: int | None, max_bytes: int | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, TypeVarTuple
@@ -105,9 +106,7 @@ class JobRequests:
     async def list_problems(self, job_id: str, retrier: Retrier) -> list[JobProblem]:
         """Return all problems of a job."""
 
-        async def fetch_page(offset: int) -> Page[JobProblem]:
-            return await self._fetch_problems(job_id, offset)
-
+        fetch_page = functools.partial(self._fetch_problems, job_id)
         first_page = endpoints.list_problems(job_id, self.kind)
         return await self._fetch_pages(fetch_page, retrier, first_page)
 
@@ -191,7 +190,7 @@ class JobRequests:
     async def _compute(
         self, size: int, function: Callable[[*Arguments], T], *arguments: *Arguments
     ) -> T:
-        """Call a function, in a thread if the response that it is about is large."""
+        """Call a function, in a thread if the response is large."""
         if size <= LARGE_BODY:
             return function(*arguments)
         with Operation(self._transport.operations):

@@ -14,12 +14,12 @@ _RECENT_RUNS = 50
 _MAX_LIFETIME = datetime.timedelta(weeks=1)
 """Lifetime of a job. An end that is later than this is not credible."""
 _MIN_LONGER_RUNS = 3
-"""Fewer runs than these, which took longer than the running job so far, do not predict its end."""
+"""Runs longer than the running job so far that are needed to predict its end."""
 _TAIL = 0.1
-"""Share of the ends of the first job before its range, and after it."""
+"""Probability that the first job ends before its range. The same for after it."""
 _DEVIATIONS = 1.5
-"""Half of the range of any other job, in standard deviations. More than the 1.28 of a tail of 0.1,
-since the deviation of skewed run times is underestimated from a few of them."""
+"""Half the width of the range of any other job, in standard deviations of the logarithm. More than
+the 1.28 of a tail of 0.1, since the deviation of a few skewed run times is underestimated."""
 _PRIOR_RUNS = 3
 _PRIOR_DEVIATION = 0.8
 """The variance of run times, with few of them, is that of so many runs more, with this deviation
@@ -28,14 +28,13 @@ _EARLIEST = datetime.datetime.min.replace(tzinfo=datetime.UTC)
 _LATEST = datetime.datetime.max.replace(tzinfo=datetime.UTC)
 _WAITING_STATES = (JobState.PENDING, JobState.CANCELLING)
 _STARTED_STATES = (JobState.RUNNING, JobState.SUCCEEDED, JobState.FAILED)
-_TERMINAL_STATES = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
 def estimate_queue(jobs: Iterable[Job], now: datetime.datetime) -> list[QueuedJob]:
     """Return the jobs of a store that have not ended, in the order in which the service runs them.
 
-    The service runs one job at a time, in the order of creation. The estimates rest on the mean
-    and the variance of the last fifty run times, which also limit how well the mean is known. The
+    The service runs one job at a time, in the order of creation. The estimates use the mean and
+    the variance of the last fifty run times. The ranges include the uncertainty of the mean. The
     sum of the runs before an end is taken as lognormal, and the time left for the running job as
     that of the recent runs that took longer than it has so far.
 
@@ -89,7 +88,7 @@ def _measure_runs(
             break
         if state is JobState.RUNNING and running_since is None:
             running_since = max(created_at, idle_since)
-        if ended_at is None or state not in _TERMINAL_STATES:
+        if ended_at is None or not job.is_terminal:
             continue
         if not datetime.timedelta() < ended_at - created_at <= _MAX_LIFETIME:
             continue
@@ -103,19 +102,16 @@ def _measure_runs(
 
 def _select_queue(ordered: Sequence[tuple[Job, JobState]]) -> list[Job]:
     """Return the jobs that have not ended: those that are running, then the others."""
-    started = [
-        number
-        for number, (job, state) in enumerate(ordered)
-        if state in _STARTED_STATES and job.created_at is not None
-    ]
-    last_start = started[-1] if started else -1
-    running = [job for job, state in ordered if state is JobState.RUNNING]
-    waiting = [
-        job
-        for number, (job, state) in enumerate(ordered)
-        if state in _WAITING_STATES or (state is JobState.UNKNOWN and number > last_start)
-    ]
-    return running + waiting
+    running: list[Job] = []
+    waiting: list[Job] = []
+    has_later_start = False
+    for job, state in reversed(ordered):
+        if state is JobState.RUNNING:
+            running.append(job)
+        elif state in _WAITING_STATES or (state is JobState.UNKNOWN and not has_later_start):
+            waiting.append(job)
+        has_later_start |= state in _STARTED_STATES and job.created_at is not None
+    return [*reversed(running), *reversed(waiting)]
 
 
 def _estimate_ends(
@@ -125,8 +121,8 @@ def _estimate_ends(
 
     The first job has run for ``elapsed`` seconds.
     """
-    # With fewer runs that took longer, the job may be a new kind of work. Then it may as well need
-    # another run from now on.
+    # With fewer runs that took longer, the job may be a new kind of work. Then assume that it may
+    # need a whole further run.
     left = [run - elapsed for run in runs if run > elapsed]
     left = sorted(left if len(left) >= _MIN_LONGER_RUNS else [*left, *runs])
     expected, earliest, latest = (_quantile(left, share) for share in (0.5, _TAIL, 1 - _TAIL))

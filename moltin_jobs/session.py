@@ -563,8 +563,8 @@ class JobsSession:
         """Return a file of a job that has succeeded, to be read without a disk.
 
         Use it as ``async with session.open_file(job) as file``. Entering the block connects to the
-        host of the file, within `Retry`. `close` does not wait for the block. The next read in it
-        raises `SessionClosedError`.
+        host of the file, within `Retry`. The block holds a connection. `close` does not wait for
+        the block: the next read in it raises `SessionClosedError`.
 
         Args:
             job: the job or its id.
@@ -573,7 +573,8 @@ class JobsSession:
             max_bytes: largest size of the file in bytes, after decompression. Default: no limit.
 
         Raises:
-            ConfigurationError: jobs of this kind have no files.
+            ConfigurationError: jobs of this kind have no files, or ``file_index`` is wrong. For a
+                PXM job, the index is checked on entering the block.
             MoltinJobsError: on entering the block, what `download` raises before it saves.
         """
         requests, job_id = self._resolve_file(job, kind, file_index)

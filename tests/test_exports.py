@@ -674,7 +674,7 @@ class TestExportOrders:
         assert caught.value.filename == str(folder / "orders.csv")
         (listed,) = await moltin_session.list_jobs()
         assert caught.value.__notes__ == [
-            f"Job {listed.id} has succeeded. Its file remains available: call download()."
+            f"Job {listed.id} has succeeded. To save its file, call download()."
         ]
 
     @pytest.mark.parametrize(

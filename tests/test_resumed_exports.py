@@ -112,7 +112,7 @@ class TestNotes:
             assert_idle(session)
         note = "The job of this export is a."
         if step == "download":
-            note = "Job a has succeeded. Its file remains available: call download()."
+            note = "Job a has succeeded. To save its file, call download()."
         assert caught.value.__notes__ == [note]
 
     async def test_exception_of_the_progress_callback_has_a_note(
@@ -125,7 +125,7 @@ class TestNotes:
             await session.export_orders(destination=tmp_path / "orders.csv", progress=stop)
         (job,) = await session.list_jobs()
         assert caught.value.__notes__ == [
-            f"Job {job.id} has succeeded. Its file remains available: call download()."
+            f"Job {job.id} has succeeded. To save its file, call download()."
         ]
 
     async def test_exception_of_the_rate_limiter_has_a_note(self, simulator: Simulator) -> None:

@@ -6,7 +6,7 @@ import codecs
 import csv
 import io
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 Row = dict[str | Any, str | Any]
@@ -33,7 +33,7 @@ class CsvParser:
         self._lines_needed = 0
         """Number of lines without which it is not worthwhile to parse."""
         self._lines_parsed = 0
-        self._header: list[str] | None = None
+        self._header: Sequence[str] | None = None
         self.is_at_end = False
 
     def parse(self, chunk: bytes) -> Iterator[Row]:
@@ -46,11 +46,7 @@ class CsvParser:
         self.is_at_end = not chunk
         self._split(self._decode(chunk))
         if len(self._lines) >= self._lines_needed or self.is_at_end:
-            for record in self._records():
-                if self._header is None:
-                    self._header = record
-                elif record:  # a blank line is an empty record
-                    yield _make_row(self._header, record)
+            yield from self._rows()
 
     def _decode(self, chunk: bytes) -> str:
         self._received += len(chunk)
@@ -70,18 +66,22 @@ class CsvParser:
             self._line_parts = [] if is_complete else [lines.pop()]
             self._lines += lines
 
-    def _records(self) -> Iterator[list[str]]:
-        """Yield the complete records, and remove their lines."""
-        reader = csv.reader(itertools.chain(self._lines, iter(self._end_lines, None)))
+    def _rows(self) -> Iterator[Row]:
+        """Yield the complete rows, and remove their lines."""
+        lines = itertools.chain(self._lines, iter(self._end_lines, None))
+        reader = csv.DictReader(lines, fieldnames=self._header)
         complete = 0
         try:
-            for record in reader:
-                complete = reader.line_num
-                yield record
+            self._header = reader.fieldnames
+            complete = reader.reader.line_num
+            for row in reader:
+                complete = reader.reader.line_num
+                yield row
         except _IncompleteRecordError:
             pass
         except csv.Error as error:
-            raise ValueError(f"line {self._lines_parsed + reader.line_num}: {error}") from None
+            line = self._lines_parsed + reader.reader.line_num
+            raise ValueError(f"line {line}: {error}") from None
         self._lines_parsed += complete
         del self._lines[:complete]
         # A record of many lines is parsed again when it has twice as many, not for each chunk.
@@ -95,12 +95,3 @@ class CsvParser:
 
 class _IncompleteRecordError(Exception):
     """The lines of a record have not arrived."""
-
-
-def _make_row(header: list[str], record: list[str]) -> Row:
-    row: Row = dict(zip(header, record, strict=False))
-    if len(record) > len(header):
-        row[None] = record[len(header) :]
-    elif len(record) < len(header):
-        row.update(dict.fromkeys(header[len(record) :]))
-    return row

@@ -49,7 +49,7 @@ async def strip_headers(
 
 @attrs.define(eq=False)
 class FileResponse(HttpOperation):
-    """Response of the host of a file, and the operation in progress: to connect, or to read."""
+    """Response with a file. Connecting and each read are operations."""
 
     max_bytes: int | None = attrs.field(kw_only=True)
     """Largest size of the file after decoding, or ``None``."""
@@ -176,6 +176,8 @@ class FileResponse(HttpOperation):
         """
         if self.transport.is_http_closed:
             return SessionClosedError(HTTP_SESSION_CLOSED)
+        if isinstance(error, RuntimeError):  # of a middleware of the user
+            return error
         return self.error(*explain(error, self.host))
 
     def _decode(self, chunk: bytes) -> Iterator[bytes]:

@@ -14,9 +14,9 @@ T = TypeVar("T")
 
 _NOT_OPEN = "this JobFile is not open: use 'async with session.open_file(job) as file'"
 _FAILED = "a read of this JobFile has failed or was cancelled: open the file again"
-_LEFT = "this JobFile is closed, since its 'async with' block has ended: open the file again"
+_CLOSED = "this JobFile is closed, since its 'async with' block has ended: open the file again"
 _IN_USE = "this JobFile is in use by another task: open the file once for each task"
-_OTHER_READER = "this JobFile is already read, as chunks or as rows: open the file again"
+_OTHER_READER = "this JobFile is already being read as chunks or as rows: open the file again"
 
 
 class JobFile(AsyncIterator[bytes]):
@@ -63,7 +63,7 @@ class JobFile(AsyncIterator[bytes]):
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._end(_LEFT)
+        self._close(_CLOSED)
 
     async def __anext__(self) -> bytes:
         chunk = await self._read_from(self._opened().read)
@@ -109,12 +109,12 @@ class JobFile(AsyncIterator[bytes]):
         try:
             return await reader()
         except BaseException:
-            self._end(_FAILED)
+            self._close(_FAILED)
             raise
         finally:
             self._is_in_use = False
 
-    def _end(self, reason: str) -> None:
+    def _close(self, reason: str) -> None:
         self._unreadable = reason
         self._reader = None  # rows refer to this file, which would make a cycle
         if self._response is not None:

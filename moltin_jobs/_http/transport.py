@@ -281,7 +281,7 @@ class Transport:
         return sum(isinstance(one, Attempt) and one.was_sent for one in running)
 
     async def close(self) -> None:
-        """Close those of open files, and all others unless they belong to the user's session."""
+        """Close the connections of open files, and all others unless the user has made them."""
         for file in tuple(self.open_files):
             file.disconnect()
         if self._http is not None and self._http is not self._user_session:
@@ -290,7 +290,7 @@ class Transport:
     async def _send_attempt(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        """Queue, authorize and send an attempt: the client middleware, called for each send."""
+        """Queue, authorize and send an attempt. aiohttp calls it again if it resends a request."""
         attempt, tokens, throttle = _current_attempt.get(), self._tokens, self.throttle
         if attempt.final_error is not None:  # aiohttp repeats a request after some exceptions
             raise attempt.final_error

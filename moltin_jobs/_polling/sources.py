@@ -123,7 +123,7 @@ class IdSource:
         self._flights: dict[str, SingleFlight[Snapshot]] = {}
 
     def is_recent(self, job_id: str, now: float) -> bool:
-        """Return whether a 404 for a job, or for its file, may be temporary."""
+        """Return whether a 404 for a job, or for its file, may be retryable."""
         return self.created.contains(job_id, now) or self.succeeded.contains(job_id, now)
 
     def add(self, job_id: str) -> None:
@@ -237,7 +237,7 @@ class ListSource(IdSource):
             raise
         except MoltinJobsError as error:
             self._failures += 1
-            # After a retryable error, do not add one request per job to a service in trouble.
+            # After a retryable error, do not add one request per job to a failing service.
             if not error.retryable or self._failures >= _MAX_FAILURES:
                 self._fall_back(f"failed: {error}")
             raise

@@ -38,9 +38,8 @@ class Semaphore:
         try:
             await waiter
         except BaseException:
-            if (
-                waiter.done() and not waiter.cancelled()
-            ):  # the permit was granted before the cancellation
+            # The permit may have been given before the cancellation.
+            if waiter.done() and not waiter.cancelled():
                 self.release()
             else:
                 self.waiting -= 1

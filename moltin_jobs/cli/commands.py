@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from .. import __version__
-from ..errors import single_line
+from ..errors import JobFailedError, single_line
 from ..kinds import JobKind, require_support
 from ..models import Job, JobState
 from ..session import JobsSession
@@ -107,6 +107,8 @@ async def wait(
     if unfinished := [wait.job_id for wait in waits if wait.outcome is None]:
         command = output.command("wait", *unfinished, kind=kind)
         output.print_hint(f"to wait for the rest: {command}")
+    if first:  # an error that came before does not count
+        outcomes = [one for one in outcomes if isinstance(one, Job | JobFailedError)] or outcomes
     return max(map(exit_code, outcomes))
 
 
@@ -184,7 +186,7 @@ async def cancel(session: JobsSession, output: Output, job_ids: list[str], kind:
 @options.file_argument
 @options.kind_option
 @options.file_index_option
-@click.option("--wait", "wait_first", is_flag=True, help="Wait for the job before.")
+@click.option("--wait", "has_to_wait", is_flag=True, help="Wait for the job first.")
 @options.timeout_option("all of it")
 @session_command
 async def download(
@@ -195,7 +197,7 @@ async def download(
     *,
     kind: JobKind,
     file_index: int | None,
-    wait_first: bool,
+    has_to_wait: bool,
     timeout: float | None,
 ) -> int:
     """Save a file of a job that has succeeded.
@@ -206,9 +208,9 @@ async def download(
     """
     output.reserve_stdout(path)
     resume = output.command(
-        "download", job_id, str(path), kind=kind, file_index=file_index, wait=wait_first
+        "download", job_id, str(path), kind=kind, file_index=file_index, wait=has_to_wait
     )
-    advice = "To continue" if wait_first else "Nothing was saved. To try again"
+    advice = "To continue" if has_to_wait else "Nothing was saved. To try again"
     output.advice_on_interrupt = lambda: f"{advice}: {resume}"
     outcome = await save_file(
         session,
@@ -218,7 +220,7 @@ async def download(
         kind=kind,
         file_index=file_index,
         timeout=timeout,
-        wait=wait_first,
+        wait=has_to_wait,
     )
     return output.print_outcome(job_id, outcome)
 

@@ -69,23 +69,24 @@ async def export(
             await check_destination(path)
         except OSError as error:
             raise ConfigurationError(f"{path}: {error.strerror}. Nothing was sent.") from None
-    job_id = resume = ""
     may_exist = output.reword(MAY_EXIST)
-    output.advice_on_interrupt = lambda: f"To continue: {resume}" if resume else may_exist
+    output.advice_on_interrupt = lambda: may_exist
+    started_at = asyncio.get_running_loop().time()
     try:
         async with asyncio.timeout(timeout):
             job_id = (await session.create_job(filter=order_filter)).id
-            resume = output.command("download", job_id, str(path), wait=True)
-            outcome = await save_file(session, job_id, path, output, wait=True)
     except TimeoutError:
-        if not job_id:
-            raise JobTimeoutError(
-                None, timeout=timeout or 0.0, outcome="was not confirmed", advice=MAY_EXIST
-            ) from None
-        outcome = JobTimeoutError(job_id, timeout=timeout or 0.0, outcome="was not exported")
+        raise JobTimeoutError(
+            None, timeout=timeout or 0.0, outcome="was not confirmed", advice=MAY_EXIST
+        ) from None
+    resume = output.command("download", job_id, str(path), wait=True)
+    output.advice_on_interrupt = lambda: f"To continue: {resume}"
+    outcome = await save_file(
+        session, job_id, path, output, timeout=timeout, started_at=started_at, wait=True
+    )
     code = output.print_outcome(job_id, outcome)
     if empty_ok and isinstance(outcome, NoResultsError):
-        output.print_hint(f"no order matched: {path} was not written")
+        output.print_hint("no order matched: no file was written")
         return 0
     if not isinstance(outcome, Path | JobFailedError | JobNotFoundError):
         output.print_note(f"to continue: {resume}")

@@ -57,7 +57,8 @@ async def serve(output: Output, *, port: int, jobs: int, fail: int, faults: floa
 
 
 def _order_jobs(number: int, failures: int) -> list[dict[str, Any]]:
-    failing = {(_FIRST_FAILURE - 1 + index) % number for index in range(failures)}
+    first = min(_FIRST_FAILURE, number) - 1
+    failing = {(first + index) % number for index in range(failures)}
     return [
         {
             "job_id": f"order-export-{index + 1:02}",

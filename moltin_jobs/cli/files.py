@@ -39,6 +39,7 @@ async def save_file(
     kind: JobKind = ORDERS,
     file_index: int | None = None,
     timeout: float | None = None,
+    started_at: float | None = None,
     wait: bool = False,
 ) -> Outcome:
     """Save the file of a job, or write it to stdout, and return ``path`` or why there is no file.
@@ -51,13 +52,16 @@ async def save_file(
         kind: kind of the job.
         file_index: number of the file, from 0.
         timeout: seconds for all of it.
+        started_at: moment of the loop's clock from which the timeout counts. Default: now.
         wait: whether to wait for the job first.
     """
-    shown = Wait(job_id, kind=kind)
+    waiting = Wait(job_id, kind=kind)
+    now = asyncio.get_running_loop().time()
+    deadline = None if timeout is None else (started_at or now) + timeout
     try:
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout_at(deadline):
             if wait:
-                (outcome,) = await wait_for_outcomes(session, [shown], output)
+                (outcome,) = await wait_for_outcomes(session, [waiting], output)
                 if exit_code(outcome) != 0:
                     return outcome
             if path == STDOUT:
@@ -71,7 +75,7 @@ async def save_file(
             job_id,
             timeout=timeout or 0.0,
             kind=kind.name,
-            job=shown.watch.job if shown.watch else None,
+            job=waiting.watch.job if waiting.watch else None,
             outcome="was not saved",
             advice="Try again, or use a longer timeout.",
         )
@@ -87,7 +91,7 @@ async def _save_file(
     kind: JobKind,
     file_index: int | None,
 ) -> None:
-    with _progress_bar(single_line(path.name), output, is_shown=output.has_terminal) as show:
+    with _progress_bar(single_line(path.name), output, is_visible=output.has_terminal) as show:
         try:
             await session.download(job_id, path, kind=kind, file_index=file_index, progress=show)
         except OSError as error:
@@ -100,9 +104,9 @@ async def _print_file(
     session: JobsSession, job_id: str, output: Output, *, kind: JobKind, file_index: int | None
 ) -> None:
     is_on_terminal = sys.stdout is not None and sys.stdout.isatty()  # with the bar it would mix
-    is_shown = output.has_terminal and not is_on_terminal
+    is_visible = output.has_terminal and not is_on_terminal
     async with session.open_file(job_id, kind=kind, file_index=file_index) as file:
-        with _progress_bar(single_line(job_id), output, is_shown=is_shown) as show:
+        with _progress_bar(single_line(job_id), output, is_visible=is_visible) as show:
             received = 0
             async for chunk in file:
                 write_bytes(chunk)
@@ -111,7 +115,7 @@ async def _print_file(
 
 
 @contextlib.contextmanager
-def _progress_bar(name: str, output: Output, *, is_shown: bool) -> Iterator[ProgressCallback]:
+def _progress_bar(name: str, output: Output, *, is_visible: bool) -> Iterator[ProgressCallback]:
     """Give a function that shows the progress of one file, in one line at any width."""
     width = output.console.width
     columns: list[ProgressColumn] = [
@@ -132,5 +136,5 @@ def _progress_bar(name: str, output: Output, *, is_shown: bool) -> Iterator[Prog
     def show(received: int, length: int | None) -> None:
         bars.update(bar, completed=received, total=length)
 
-    with bars if is_shown else contextlib.nullcontext():
+    with bars if is_visible else contextlib.nullcontext():
         yield show

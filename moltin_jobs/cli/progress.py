@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.live import Live
 
-from ..errors import MoltinJobsError
+from ..errors import JobFailedError, MoltinJobsError
 from ..models import Job
 from ..session import JobsSession
 from .exit_codes import Outcome
@@ -43,7 +43,7 @@ async def wait_for_outcomes(
         output: output for the progress.
         report: called with each id and outcome as soon as it is known.
         timeout: seconds for each wait.
-        first: whether to stop when the first job has ended.
+        first: whether to stop when the first job has ended. A wait that fails does not count.
     """
     by_id = {wait.job_id: wait for wait in waits}
     jobs = [Job(id=wait.job_id, kind=wait.kind.name, status="") for wait in waits]
@@ -58,7 +58,7 @@ async def wait_for_outcomes(
             wait.outcome = outcome
             update(wait)
             report(job.id, outcome)
-            if first:
+            if first and isinstance(outcome, Job | JobFailedError):
                 break
     return [wait.outcome for wait in waits if wait.outcome is not None]
 

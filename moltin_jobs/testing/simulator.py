@@ -20,7 +20,7 @@ from .faults import AnyFault, Fault
 from .gateway import RecordedRequest
 from .jobs import AnyProblem, SimulatedJob, loop_time
 from .kinds import ORDER, RELEASE, find_kind
-from .thread import LoopThread
+from .thread import open_in_thread
 
 __all__ = ["AnyFault", "Fault", "RecordedRequest", "Simulator"]
 
@@ -98,7 +98,7 @@ class Simulator(JobsApi):
             with Simulator.in_thread(rate_limit=None) as simulator:
                 simulator.add_job("a", duration=2)
         """
-        return LoopThread(cls(*args, **kwargs))
+        return open_in_thread(cls(*args, **kwargs))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -156,12 +156,12 @@ class Simulator(JobsApi):
             statuses,
             duration,
             error,
-            read_files(row, file),
-            job_id,
-            kind,
-            row.job_type if job_type is None else job_type,
-            read_problems(row, problems),
-            read_details(row, details),
+            files=read_files(row, file),
+            id=job_id,
+            kind_name=kind,
+            job_type=row.job_type if job_type is None else job_type,
+            problems=read_problems(row, problems),
+            details=read_details(row, details),
         )
         return self._call(self._jobs.add, job)
 

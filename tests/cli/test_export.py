@@ -46,7 +46,8 @@ def test_export_that_times_out_exits_with_3_and_names_the_command_to_continue(
     job_id = looked_up(store)[0]
     error, hint = result.stderr.splitlines()
     assert error == (
-        f"error: job {job_id} was not exported within 0.8 s. Wait again, or use a longer --timeout."
+        f"error: job {job_id} was not saved within 0.8 s (last status 'pending'). Try again, or "
+        "use a longer --timeout."
     )
     assert hint == f"to continue: moltin-jobs download --wait {job_id} {destination}"
 
@@ -126,7 +127,8 @@ def test_timeout_of_an_export_bounds_the_download(store: Simulator, destination:
     result = run("export", "-q", "--timeout", "0.9", str(destination))
     assert (result.exit_code, result.stdout) == (3, "")
     assert result.stderr == (
-        f"error: job a was not exported within 0.9 s. Wait again, or use a longer --timeout.\n"
+        "error: job a was not saved within 0.9 s (last status 'success'). Try again, or use a "
+        "longer --timeout.\n"
         f"to continue: moltin-jobs download --wait a {destination}\n"
     )
 
@@ -144,7 +146,7 @@ def test_export_to_a_missing_directory_creates_no_job(store: Simulator, tmp_path
     [
         ([400], 6, "error: the creation of a job: the service responded with status 400"),
         (["failed"], 1, f"\tfailed\t{FAILURE}\n"),
-        ([], 3, "was not exported within 0.8 s"),
+        ([], 3, "was not saved within 0.8 s"),
     ],
 )
 def test_export_that_fails_saves_nothing(
@@ -170,7 +172,7 @@ def test_export_without_results_exits_with_0_if_that_is_ok(
     result = run("export", "--empty-ok", path)
     job_id = looked_up(store)[0]
     assert (result.exit_code, result.stdout) == (0, f"{job_id}\tfailed\t{FAILURE}\n")
-    assert result.stderr.splitlines()[-1] == f"no order matched: {path} was not written"
+    assert result.stderr.splitlines()[-1] == "no order matched: no file was written"
     assert not destination.exists()
 
 
@@ -202,7 +204,7 @@ def test_timeout_of_an_export_is_named_as_the_user_wrote_it(
     store.script_next_job(["pending"])
     result = run("export", "-q", "--timeout", timeout, str(destination))
     assert result.exit_code == 3
-    assert f" was not exported within {timeout}. Wait again, " in result.stderr
+    assert f" was not saved within {timeout} (last status 'pending'). Try again, " in result.stderr
 
 
 def test_export_whose_file_is_gone_exits_with_5(

@@ -228,11 +228,20 @@ def test_wait_for_the_first_of_jobs_that_have_ended_prints_one(store: Simulator)
     assert (result.exit_code, result.stderr) == (0, "")
 
 
-def test_wait_for_the_first_exits_with_the_code_of_an_error(store: Simulator) -> None:
-    store.add_job("a", ["pending"])
-    result = run("wait", "-q", "--first", "nowhere", "a")
+def test_error_of_an_id_does_not_end_a_wait_for_the_first(store: Simulator) -> None:
+    store.add_job("a", ["pending", "success"])
+    store.add_job("b", ["pending"])
+    result = run("wait", "-q", "--first", "nowhere", "a/b", "a", "b")
+    assert (result.exit_code, result.stdout.split()[:2]) == (0, ["a", "success"])
+    assert "error: job nowhere: " in result.stderr
+    assert "error: 'a/b' is not a valid job id" in result.stderr
+
+
+def test_wait_for_the_first_of_wrong_ids_exits_with_the_code_of_the_error(
+    store: Simulator,
+) -> None:
+    result = run("wait", "-q", "--first", "nowhere", "neither")
     assert (result.exit_code, result.stdout) == (5, "")
-    assert result.stderr.startswith("error: job nowhere: ")
 
 
 def test_wait_for_the_first_of_one_job_names_no_rest(store: Simulator) -> None:

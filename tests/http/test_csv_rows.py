@@ -103,14 +103,14 @@ def test_record_of_many_lines_is_parsed_in_linear_time(monkeypatch: pytest.Monke
     lines_read = 0
     reader = csv.reader
 
-    def counting_reader(lines: Iterable[str]) -> Any:
+    def counting_reader(lines: Iterable[str], *arguments: Any) -> Any:
         def count() -> Iterator[str]:
             nonlocal lines_read
             for line in lines:
                 lines_read += 1
                 yield line
 
-        return reader(count())
+        return reader(count(), *arguments)
 
     monkeypatch.setattr(csv, "reader", counting_reader)
     fields = ",".join(['"\n"'] * 5000)

@@ -217,6 +217,28 @@ class TestJob:
 
 @virtual_time
 class TestConnecting:
+    async def test_runtime_error_of_a_middleware_is_passed_on(self) -> None:
+        attempts = []
+
+        async def fail(
+            request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
+            if request.url.path.startswith("/v2/"):
+                return await handler(request)
+            attempts.append(request.url.path)
+            raise RuntimeError("a fault of the middleware")
+
+        async with (
+            FileHost(FILE) as host,
+            aiohttp.ClientSession(middlewares=(fail,)) as http_session,
+            host.session(http_session=http_session) as session,
+        ):
+            with pytest.raises(RuntimeError, match="a fault of the middleware"):
+                async with session.open_file("a"):
+                    pytest.fail("it cannot connect")
+            assert_idle(session)
+        assert len(attempts) == 1
+
     async def test_connecting_is_retried(self) -> None:
         busy = send(http(status="503 Unavailable"))
         lost = send(b"HTTP/1.1 200", close=True)
@@ -467,12 +489,12 @@ class TestMisuse:
                 rows = file.rows()
                 assert await anext(rows) == ROWS[0]
                 for reading in READINGS:
-                    with pytest.raises(RuntimeError, match="already read"):
+                    with pytest.raises(RuntimeError, match="already being read"):
                         await reading(file)
                 assert await anext(rows) == ROWS[1]
             async with session.open_file("a") as file:
                 assert await anext(file) == CSV
-                with pytest.raises(RuntimeError, match="already read"):
+                with pytest.raises(RuntimeError, match="already being read"):
                     await read_rows(file)
                 assert await file.read() == b""
 

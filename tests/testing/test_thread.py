@@ -128,17 +128,6 @@ async def test_simulator_in_async_with_takes_calls_from_other_threads() -> None:
     assert (code, job["data"]["status"]) == (200, "success")
 
 
-async def test_in_thread_in_async_with_raises_and_starts_no_thread() -> None:
-    message = (
-        r"^Simulator.in_thread\(\): it has an event loop of its own. "
-        r"Use 'with Simulator.in_thread\(\)', or 'async with Simulator\(\)'.$"
-    )
-    with pytest.raises(TypeError, match=message):
-        async with Simulator.in_thread():  # type: ignore[attr-defined]
-            pytest.fail("it has an event loop of its own")
-    assert "moltin-simulator" not in {thread.name for thread in threading.enumerate()}
-
-
 @contextlib.contextmanager
 def simulator_on_stopped_loop() -> Iterator[Simulator]:
     simulator = Simulator()
