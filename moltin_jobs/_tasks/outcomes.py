@@ -42,6 +42,7 @@ class Outcomes(AsyncIterator[tuple[Item, Result | Error]], Generic[Item, Result,
         self._items: dict[asyncio.Task[Result], Item] = {}
         """Items without an outcome yet, by the task of their call."""
         self._ended: collections.deque[asyncio.Task[Result]] = collections.deque()
+        self._cancelled: list[asyncio.Task[Result]] = []
         self._waiter: asyncio.Future[None] | None = None
         self._is_open = False
 
@@ -68,10 +69,10 @@ class Outcomes(AsyncIterator[tuple[Item, Result | Error]], Generic[Item, Result,
         return self
 
     async def __anext__(self) -> tuple[Item, Result | Error]:
-        if not self._is_open:
-            raise RuntimeError("iterate over the outcomes inside their 'async with' block")
         with Operation(self._operations):
             await self._wait()
+        if not self._is_open:
+            raise RuntimeError("iterate over the outcomes inside their 'async with' block")
         if not self._items:
             raise StopAsyncIteration
         task = self._ended.popleft()
@@ -97,14 +98,20 @@ class Outcomes(AsyncIterator[tuple[Item, Result | Error]], Generic[Item, Result,
     def _on_end(self, task: asyncio.Task[Result]) -> None:
         if task in self._items:
             self._ended.append(task)
-            if self._waiter is not None and not self._waiter.done():
-                self._waiter.set_result(None)
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     async def _cancel(self) -> None:
         """Cancel the calls without an outcome, and return when they have ended."""
-        pending = [task for task in self._items if task.cancel()]  # False for one that has ended
+        # They are kept: if the iteration is cancelled here, the end of the block waits for them.
+        self._cancelled += [task for task in self._items if task.cancel()]
         self._items.clear()
         self._ended.clear()
+        self._wake()  # another task may iterate when the block ends
+        pending = [task for task in self._cancelled if not task.done()]
         if pending:
             await asyncio.wait(pending)
 

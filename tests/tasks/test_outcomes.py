@@ -192,6 +192,26 @@ class TestOutcomes:
             assert await anext(outcomes) == (0, 2)
         assert now() == 2
 
+    async def test_iteration_by_a_task_that_outlives_the_block_is_an_error(
+        self, operations: Operations
+    ) -> None:
+        async with outcomes_of(operations, succeed(9)) as outcomes:
+            step = asyncio.ensure_future(anext(outcomes))
+            await asyncio.sleep(1)
+        with pytest.raises(RuntimeError, match="inside their 'async with' block"):
+            await asyncio.wait_for(step, 1)
+        assert now() == 1
+
+    async def test_iteration_cancelled_while_the_calls_end_leaves_them_to_the_block(
+        self, operations: Operations
+    ) -> None:
+        async with outcomes_of(operations, fail(1, ZeroDivisionError()), end_slowly(5)) as outcomes:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(outcomes), 2)
+            assert now() == 2
+        assert now() == 6
+        assert other_tasks() == set()
+
 
 class TestGather:
     @pytest.mark.parametrize("return_exceptions", [False, True])
@@ -280,7 +300,7 @@ class TestGather:
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()
-        await asyncio.sleep(5)
+        assert now() == 6
         assert other_tasks() == set()
 
     @pytest.mark.parametrize("ending", [end_slowly, fail_late])
