@@ -15,7 +15,7 @@ from typing import cast
 
 import attrs
 
-from ._tasks.single_flight import error_for_one_caller
+from ._tasks.single_flight import Flight, error_for_one_caller
 from .errors import (
     ConfigurationError,
     MoltinJobsError,
@@ -177,12 +177,15 @@ class TokenProvider:
         return token
 
 
-def is_from_auth_callable(error: BaseException) -> bool:
-    """Return whether ``error`` is an auth callable's own, which several calls may raise."""
+def is_shared(error: BaseException) -> bool:
+    """Return whether several calls may raise ``error`` itself.
+
+    It is an auth callable's own, or the user's code has raised it in a request that waits share.
+    """
     if isinstance(error, MoltinJobsError) or not isinstance(error, Exception):
         return False  # each call gets a copy, or its own cancellation
-    code = _fetch_from_callable.__code__
-    return any(frame.f_code is code for frame, _ in traceback.walk_tb(error.__traceback__))
+    codes = (_fetch_from_callable.__code__, Flight.run.__code__)
+    return any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _check_token(token: Secret, source: str) -> Secret:

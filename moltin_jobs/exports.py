@@ -20,7 +20,7 @@ from ._polling.retry import Retrier
 from ._polling.watch import JobWatch
 from ._tasks.operations import Deadline
 from ._tasks.semaphore import Semaphore
-from .auth import is_from_auth_callable
+from .auth import is_shared
 from .errors import APIError, JobTimeoutError
 from .job_requests import JobRequests
 from .models import Job
@@ -184,12 +184,12 @@ class Exports:
 def _add_note(text: str, job_id: str) -> Iterator[None]:
     """Add a note to the exceptions of the block that do not name the job.
 
-    An exception of an auth callable gets none, since other calls may raise the same object.
+    An exception that several calls may raise gets none: it would name the jobs of others.
     """
     try:
         yield
     except BaseException as error:
         names_job = isinstance(error, JobTimeoutError) and error.job_id == job_id
-        if not names_job and not is_from_auth_callable(error):
+        if not names_job and not is_shared(error):
             error.add_note(text)
         raise

@@ -606,7 +606,8 @@ class JobsSession:
 
         The id of the job is logged at INFO. Every exception that is raised after the creation has
         a note that names the job, a cancellation included. An exception of an auth callable has
-        none, since other calls may raise the same object.
+        none, since other calls may raise the same object. Nor has one of a rate limiter during a
+        request that several waits share.
         """
         _check_filter(filter)
         target = None if destination is None else Destination(Path(destination), progress)

@@ -159,6 +159,25 @@ class TestNotes:
                 await session.export_orders()
         assert not hasattr(caught.value, "__notes__")
 
+    async def test_exception_of_the_rate_limiter_in_a_shared_request_has_no_note(
+        self, simulator: Simulator
+    ) -> None:
+        class Limiter:
+            permits = 2
+
+            async def acquire(self) -> None:
+                self.permits -= 1
+                if self.permits < 0:
+                    await asyncio.sleep(1)
+                    raise StopError
+
+        async with session_with(simulator, rate_limit=Limiter(), poll_by="list") as session:
+            exports = [session.export_orders() for _ in range(2)]
+            first, second = await asyncio.gather(*exports, return_exceptions=True)
+        assert isinstance(first, StopError)
+        assert first is second
+        assert not hasattr(first, "__notes__")
+
     async def test_timeout_of_another_job_in_on_created_has_a_note(
         self, simulator: Simulator, session: JobsSession
     ) -> None:

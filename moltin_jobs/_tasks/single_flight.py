@@ -64,9 +64,10 @@ class Flight(Generic[T]):
         self._error: BaseException | None = None
         self._traceback: TracebackType | None = None
         self._waiters: set[asyncio.Future[None]] = set()
-        self._task = operations.create_task(self._run(call))
+        self._task = operations.create_task(self.run(call))
 
-    async def _run(self, call: Callable[[Flight[T]], Coroutine[Any, Any, T]]) -> None:
+    async def run(self, call: Callable[[Flight[T]], Coroutine[Any, Any, T]]) -> None:
+        """Await the call, and wake its waiters."""
         try:
             self._value = await call(self)
         except BaseException as error:
