@@ -61,6 +61,8 @@ class Simulator(JobsApi):
     _thread_id: int | None = attrs.field(default=None, init=False)
 
     async def __aenter__(self) -> Self:
+        if self._thread_id is not None:
+            raise RuntimeError("Simulator: it is already open. Create another one.")
         async with contextlib.AsyncExitStack() as stack:
             self._url = await _serve(stack, self._make_application(), self.port)
             files_host = await _serve(stack, self._files.make_application(), 0)

@@ -46,6 +46,17 @@ def test_in_thread_serves_a_session_on_another_event_loop() -> None:
         assert asyncio.run(wait(simulator)) == "success"
 
 
+def test_simulator_that_is_opened_twice_is_an_error_and_stays_open() -> None:
+    manager = Simulator.in_thread()
+    with manager as simulator:
+        with pytest.raises(RuntimeError, match="it is already open"):
+            manager.__enter__()
+        simulator.add_job("a", ["success"])
+        assert send(simulator, "/v2/jobs/a")[0] == 200
+    with manager:  # after the end of its block it can be opened again
+        assert send(simulator, "/v2/jobs/a")[0] == 200
+
+
 def test_in_thread_applies_settings() -> None:
     with Simulator.in_thread(dialect="older", creation_seconds=0) as simulator:
         code, created = send(simulator, "/v2/jobs", CREATION)
