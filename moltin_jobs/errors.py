@@ -194,7 +194,7 @@ class JobTimeoutError(MoltinJobsError, TimeoutError):
         if polls:
             details += [f"{polls} poll{'s' if polls > 1 else ''}"]
         if queued is not None:
-            details += [f"{_ordinal(queued.position)} in the queue"]
+            details += [f"{ordinal(queued.position)} in the queue"]
         if queued is not None and queued.expected_end is not None:
             details += [f"expected to end at {queued.expected_end:%Y-%m-%d %H:%M:%S} UTC"]
         if last_error is not None:
@@ -219,7 +219,8 @@ class JobTimeoutError(MoltinJobsError, TimeoutError):
         ``poll_by="list"``. ``None`` without a list, or if the job is polled by id."""
 
 
-def _ordinal(number: int) -> str:
+def ordinal(number: int) -> str:
+    """Return a number like ``3rd``."""
     last_digit = 0 if number % 100 in (11, 12, 13) else number % 10
     return f"{number}" + {1: "st", 2: "nd", 3: "rd"}.get(last_digit, "th")
 

@@ -11,7 +11,7 @@ import click
 
 from .. import __version__
 from ..errors import JobFailedError, single_line
-from ..kinds import JobKind, require_support
+from ..kinds import ORDERS, JobKind, require_support
 from ..models import Job, JobState
 from ..session import JobsSession
 from . import creation, options
@@ -19,6 +19,7 @@ from . import demo as demos
 from .exit_codes import EXIT_CODES, Outcome, exit_code
 from .files import save_file
 from .output import Output, write_line
+from .places import find_places
 from .progress import outcome_of, wait_for_outcomes
 from .runner import run, session_command
 from .table import Wait
@@ -132,6 +133,8 @@ async def list_(
 ) -> int:
     """List jobs of one kind: id, status, creation, duration, and the error or the file.
 
+    Order jobs that have not ended show their place in the job queue instead of a file.
+
     Of the releases of a catalog, it lists those that are published.
 
     Example: moltin-jobs list --state pending,running
@@ -139,13 +142,15 @@ async def list_(
     if only_ids and output.as_json:
         raise click.UsageError("--ids and --json exclude each other")
     wanted = {state for names in states for state in names} or set(JobState)
-    for job in await session.list_jobs(kind=kind):
+    jobs = await session.list_jobs(kind=kind)
+    places = find_places(jobs) if kind is ORDERS else {}
+    for job in jobs:
         if job.state not in wanted:
             continue
         if only_ids:
             write_line(single_line(job.id))
         else:
-            output.print_listed_job(job)
+            output.print_listed_job(job, places.get(job.id))
     return 0
 
 

@@ -22,6 +22,7 @@ from ..models import Job, JobProblem
 from .exit_codes import Outcome, exit_code
 from .messages import reword
 from .options import Timeout
+from .places import Place
 from .times import duration_of, format_clock, format_moment
 
 
@@ -186,10 +187,11 @@ class Output:
             self.print_error(outcome)
         return exit_code(outcome)
 
-    def print_listed_job(self, job: Job) -> None:
+    def print_listed_job(self, job: Job, place: Place | None) -> None:
         """Print a job to stdout, with the time of its creation and its duration.
 
-        Unlike the line of `print_outcome`, this one always has the same columns.
+        Unlike the line of `print_outcome`, this one always has the same columns. ``place`` is shown
+        if the job has neither an error nor a file.
         """
         created = "" if job.created_at is None else format_moment(job.created_at)
         duration = duration_of(job)
@@ -198,7 +200,7 @@ class Output:
             single_line(job.status),
             created,
             "" if duration is None else format_clock(duration),
-            _result_of(job, job),
+            _result_of(job, job) or (place.text if place else ""),
         )
         write_line(json.dumps(job.to_dict()) if self.as_json else "\t".join(columns))
 

@@ -31,3 +31,14 @@ def format_clock(seconds: float) -> str:
     """Return seconds as ``H:MM:SS``, without days."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def format_estimate(seconds: float) -> str:
+    """Return seconds in words, rounded: ``about 40 s``, ``about 4 min`` or ``about 2 h``."""
+    if seconds < 10:
+        return f"about {max(round(seconds), 1)} s"
+    if seconds < 90:
+        return f"about {round(seconds / 5) * 5} s"
+    if seconds < 90 * 60:
+        return f"about {round(seconds / 60)} min"
+    return f"about {round(seconds / 3600)} h"

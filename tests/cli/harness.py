@@ -46,6 +46,11 @@ def looked_up(store: Simulator) -> list[str]:
     return [request.job_id for request in store.requests if request.job_id]
 
 
+def list_requests(store: Simulator) -> int:
+    """Return the number of requests for the list of order jobs."""
+    return sum(request.path == "/v2/jobs" for request in store.requests)
+
+
 def progress_texts(stderr: str) -> list[str]:
     """Return the lines of progress without time and id."""
     lines = [line for line in stderr.splitlines() if line.startswith(" ")]

@@ -1,12 +1,13 @@
 """`moltin-jobs create` and `moltin-jobs list`."""
 
+import datetime
 import json
 
 import pytest
 
 from moltin_jobs.testing import Fault, Simulator
 
-from .harness import FAILURE, json_lines, run, run_shell
+from .harness import FAILURE, json_lines, list_requests, run, run_shell
 
 
 @pytest.mark.usefixtures("store")
@@ -75,12 +76,12 @@ def test_list_prints_creation_and_duration_of_order_jobs(store: Simulator) -> No
     assert [line.split("\t") for line in result.stdout.splitlines()] == [
         ["a", "success", "2026-03-01T23:59:58Z", "25:00:01", "https://example.com/a"],
         ["b", "failed", "2026-03-01T23:59:58Z", "0:01:04", "no time"],
-        ["c", "started", "2026-03-01T23:59:58Z", "", ""],
-        ["d", "pending", "2026-03-01T23:59:58Z", "", ""],
+        ["c", "started", "2026-03-01T23:59:58Z", "", "running, done in about 25 h"],
+        ["d", "pending", "2026-03-01T23:59:58Z", "", "2nd in the queue, done in about 41 h"],
         ["e", "success", "2026-03-03T01:00:00Z", "", ""],
         ["f", "success", "", "", ""],
         ["g", "success", "2026-03-01T21:59:58Z", "", ""],
-        ["h", "pending", "", "", ""],
+        ["h", "pending", "", "", "3rd in the queue, done in about 61 h"],
     ]
 
 
@@ -95,6 +96,75 @@ def test_list_prints_the_run_time_where_the_service_reports_it(store: Simulator)
     body = json.dumps({"data": [{"id": "a", "attributes": attributes}]}).encode()
     store.add_faults(Fault(body=body))
     assert run("list", "--kind", "pxm").stdout == ("a\tsuccess\t2026-03-01T10:00:00Z\t0:02:03\t\n")
+
+
+def queue_body(*, clock: float = 0.0) -> bytes:
+    """Return a list of three jobs that took 100 s each, and three that have not ended.
+
+    Args:
+        clock: seconds by which the service's clock is ahead of the local one.
+    """
+    now = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=clock)
+    begin, *ends = (
+        (now - datetime.timedelta(seconds=seconds)).isoformat() for seconds in (340, 240, 140, 40)
+    )
+    jobs = [
+        document("a", "success", begin, ends[0]),
+        document("b", "failed", begin, ends[1]),
+        document("c", "success", begin, ends[2]),
+        document("d", "started", begin, ends[2]),
+        document("e", "pending", begin, begin),
+        document("f", "pending", begin, begin) | {"error": "no room"},
+    ]
+    return json.dumps({"data": jobs}).encode()
+
+
+def last_columns(*options: str) -> dict[str, str]:
+    """Return the last column of a list by the id."""
+    lines = [line.split("\t") for line in run("list", *options).stdout.splitlines()]
+    return {line[0]: line[4] for line in lines}
+
+
+@pytest.mark.parametrize(
+    ("clock", "first", "second"),
+    [
+        (0, "about 60 s", "about 2 min"),
+        (3600, "about 2 min", "about 3 min"),
+        (-3600, "about 2 min", "about 3 min"),
+    ],
+)
+def test_list_prints_the_place_and_the_time_left_of_order_jobs(
+    store: Simulator, clock: float, first: str, second: str
+) -> None:
+    store.add_faults(Fault(body=queue_body(clock=clock)))
+    assert last_columns() == {
+        **dict.fromkeys("abc", ""),
+        "d": f"running, done in {first}",
+        "e": f"2nd in the queue, done in {second}",
+        "f": "no room",
+    }
+    assert list_requests(store) == 1
+
+
+def test_list_of_states_keeps_the_places_in_the_whole_queue(store: Simulator) -> None:
+    store.add_faults(Fault(body=queue_body()))
+    assert last_columns("--state", "pending") == {
+        "e": "2nd in the queue, done in about 2 min",
+        "f": "no room",
+    }
+
+
+def test_list_of_jobs_of_which_none_has_finished_prints_the_place_only(store: Simulator) -> None:
+    store.add_job("a", ["started"])
+    store.add_job("b", ["pending"])
+    assert last_columns() == {"a": "running", "b": "2nd in the queue"}
+    assert run("list", "--ids").stdout == "a\nb\n"
+    assert all("in the queue" not in str(job) for job in json_lines(run("list", "--json")))
+
+
+def test_list_of_another_kind_prints_no_place(store: Simulator) -> None:
+    store.add_job("a", ["started"], kind="pxm")
+    assert last_columns("--kind", "pxm") == {"a": ""}
 
 
 STATUSES = ("pending", "started", "success", "failed", "cancelling", "cancelled", "mystery")
@@ -163,7 +233,10 @@ def test_list_escapes_control_characters_of_ids(store: Simulator) -> None:
     jobs = [{"id": "a\x1b[2J\nb", "status": "pend\x07ing"}]
     store.add_faults(Fault(body=json.dumps({"data": jobs}).encode()))
     result = run("list")
-    assert (result.exit_code, result.stdout) == (0, "a\\x1b[2J b\tpend\\x07ing\t\t\t\n")
+    assert (result.exit_code, result.stdout) == (
+        0,
+        "a\\x1b[2J b\tpend\\x07ing\t\t\t1st in the queue\n",
+    )
 
 
 def test_list_escapes_control_characters_in_warnings(store: Simulator) -> None:
