@@ -1,6 +1,7 @@
 """Results on stdout, everything else on stderr, and exit codes."""
 
 import contextlib
+import contextvars
 import io
 import json
 import os
@@ -24,6 +25,9 @@ from .messages import reword
 from .options import Timeout
 from .places import Place
 from .times import duration_of, format_clock, format_moment
+
+in_background = contextvars.ContextVar("in_background", default=False)
+"""Whether the current task only adds to the display. Then only --verbose prints its warnings."""
 
 
 class SafeStream:

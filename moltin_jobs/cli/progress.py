@@ -8,14 +8,22 @@ from pathlib import Path
 from rich.live import Live
 
 from ..errors import JobFailedError, MoltinJobsError
+from ..kinds import ORDERS
 from ..models import Job
 from ..session import JobsSession
 from .exit_codes import Outcome
-from .output import Output
+from .output import Output, in_background
+from .places import find_places
 from .table import Wait, WaitTable
 
 REFRESH_SECONDS = 1 / 8
 """Seconds between two updates of the display."""
+QUEUE_SECONDS = 15.0
+"""Seconds between two requests of the job queue."""
+LONG_LIST = 2_000
+"""Number of jobs whose list has about 1 MiB."""
+LONG_LIST_SECONDS = 300.0
+"""Seconds until a longer list is requested again."""
 
 
 async def outcome_of(result: Awaitable[Job | Path]) -> Outcome:
@@ -94,7 +102,9 @@ async def _display(
             await asyncio.sleep(REFRESH_SECONDS)
 
     output.is_live = output.has_terminal
-    refreshing = asyncio.create_task(refresh())
+    tasks = [asyncio.create_task(refresh())]
+    if output.is_live and any(wait.kind is ORDERS for wait in waits):
+        tasks.append(asyncio.create_task(_follow_queue(session, waits, table)))
     try:
         with live if output.is_live else contextlib.nullcontext():
             try:
@@ -103,5 +113,29 @@ async def _display(
                 table.hint = ""  # the table is drawn once more, and stays
     finally:
         output.is_live = False
-        refreshing.cancel()
-        await asyncio.wait([refreshing])
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def _follow_queue(session: JobsSession, waits: Sequence[Wait], table: WaitTable) -> None:
+    """Show the places of order jobs in the job queue, from one list every 15 s.
+
+    There is no request until a poll has shown a job that has not ended. The waits report failures
+    of the service themselves.
+    """
+    in_background.set(True)
+    while True:
+        interval = REFRESH_SECONDS
+        if any(wait.kind is ORDERS and wait.is_open for wait in waits):
+            interval = QUEUE_SECONDS
+            try:
+                jobs = await session.list_jobs()
+            except MoltinJobsError as error:
+                if not error.retryable:
+                    return
+            else:
+                table.set_places(find_places(jobs))
+                if len(jobs) > LONG_LIST:
+                    interval = LONG_LIST_SECONDS
+        await asyncio.sleep(interval)

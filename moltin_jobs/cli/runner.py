@@ -18,7 +18,7 @@ from .._http.addresses import parse_base_url, parse_url
 from ..errors import ConfigurationError, MoltinJobsError, describe
 from ..session import JobsSession, SessionOptions
 from .exit_codes import exit_code
-from .output import Output
+from .output import Output, in_background
 
 _SIGNALS = () if sys.platform == "win32" else (signal.SIGTERM, signal.SIGHUP)
 
@@ -99,6 +99,8 @@ class _OutputHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record."""
+        if in_background.get() and self.level > logging.DEBUG:
+            return
         key = getattr(record, "error", None) or record.getMessage()
         if self.level == logging.DEBUG or key not in self._printed:
             self._printed.add(key)

@@ -2,7 +2,7 @@
 
 import asyncio
 import collections
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import attrs
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -12,10 +12,11 @@ from rich.text import Text
 from .._polling.watch import JobWatch
 from ..errors import JobFailedError, MoltinJobsError, single_line
 from ..kinds import ORDERS, JobKind
-from ..models import JobState
+from ..models import Job, JobState
 from .exit_codes import Outcome
 from .messages import label
 from .output import reason_of
+from .places import Place
 from .times import duration_of, format_duration
 
 _MAX_RATE_SPAN_SECONDS = 5
@@ -24,6 +25,8 @@ _RESERVED_LINES = 4
 """Lines for the title, the header, "… and N more", and the cursor."""
 _MIN_WIDTH_FOR_POLLS = 70
 """Columns from which a UUID, its status and its time leave room for the number of polls."""
+_MIN_ID_WIDTH = 20
+"""Columns of an id that an estimate of its end leaves."""
 _MIN_STATUS_WIDTH = len("IN_PROGRESS")
 _STYLES = {JobState.SUCCEEDED: "green", JobState.FAILED: "red", JobState.CANCELLED: "yellow"}
 
@@ -46,18 +49,29 @@ class Wait:
     )
 
     @property
+    def job(self) -> Job | None:
+        """The job as the last poll has shown it."""
+        return self.watch.job if self.watch else None
+
+    @property
     def is_retrying(self) -> bool:
         """Whether the last poll failed and will be retried."""
         return self.outcome is None and bool(self.watch and self.watch.consecutive_failures)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the last poll has shown that the job has not ended."""
+        is_seen = self.job is not None and not self.job.is_terminal
+        return self.outcome is None and is_seen and not self.is_retrying
+
     def update(self, now: float) -> bool:
         """Read the watch, and return whether the status has changed."""
-        watch, status = self.watch, self.status
+        watch, job, status = self.watch, self.job, self.status
         error = watch.last_error if watch and self.is_retrying else self.outcome
         if isinstance(error, MoltinJobsError) and not isinstance(error, JobFailedError):
             status = label(error), "yellow" if self.is_retrying else "red"
-        elif watch and watch.job:
-            status = single_line(watch.job.status), _STYLES.get(watch.job.state, "")
+        elif job:
+            status = single_line(job.status), _STYLES.get(job.state, "")
         if status == self.status:
             return False
         self.status, self.changed_at = status, now
@@ -70,8 +84,7 @@ class Wait:
         """
         if self.outcome is None:
             return now - self.changed_at
-        job = self.watch.job if self.watch else None
-        duration = duration_of(job) if job else None
+        duration = duration_of(self.job) if self.job else None
         return self.changed_at - self.started_at if duration is None else duration
 
     def details(self, now: float) -> str:
@@ -99,6 +112,16 @@ class WaitTable:
         self._started_at = clock()
         self._samples: collections.deque[tuple[float, int]] = collections.deque()
         self._requests_per_second = 0.0
+        self._places: dict[str, Place] = {}
+        self._places_at = 0.0
+
+    def set_places(self, places: dict[str, Place]) -> None:
+        """Show the places of jobs in the job queue, as they are now.
+
+        Until the next call, those behind a job of the table that ends move up, and the time left
+        counts down.
+        """
+        self._places, self._places_at = places, self._clock()
 
     def add_sample(self, requests: int) -> None:
         """Update the rate of requests. ``requests`` is the number of all requests sent so far."""
@@ -125,26 +148,83 @@ class WaitTable:
         room = max(console.height - _RESERVED_LINES - bool(self.hint), 1)
         if len(waits) > room:  # those in progress come first
             waits = sorted(waits, key=lambda wait: wait.outcome is not None)[:room]
-        is_wide = options.max_width >= _MIN_WIDTH_FOR_POLLS
-        table = Table(box=None, expand=True, pad_edge=False, padding=(0, 1 + is_wide, 0, 0))
-        table.add_column("job")  # the only column that may shrink
-        # A status that is not documented may be long.
-        status_width = max(options.max_width // 6, _MIN_STATUS_WIDTH)
-        table.add_column("status", no_wrap=True, max_width=status_width)
-        for name in ("time", "polls") if is_wide else ("time",):
-            table.add_column(name, no_wrap=True)
-        table.add_column(ratio=1, no_wrap=True)  # gets the width that the others leave
-        for wait in waits:
-            row = [_line(single_line(wait.job_id)), _line(*wait.status)]
-            row.append(_line(format_duration(wait.seconds(now))))
-            if is_wide:
-                row.append(_line(str(wait.watch.polls if wait.watch else 0)))
-            table.add_row(*row, _line(wait.details(now), "dim"))
-        yield table
+        yield self._make_table(waits, now, options.max_width)
         if len(waits) < len(self._waits):
             yield _line(f"… and {len(self._waits) - len(waits)} more")
         if self.hint:
             yield _line(self.hint, "dim")
+
+    def _make_table(self, waits: Sequence[Wait], now: float, width: int) -> Table:
+        is_wide = width >= _MIN_WIDTH_FOR_POLLS
+        # A status that is not documented may be long.
+        max_status_width = max(width // 6, _MIN_STATUS_WIDTH)
+        rows = [["job", "status", "time", "polls"]]
+        for wait in waits:
+            status, time = wait.status[0], format_duration(wait.seconds(now))
+            polls = str(wait.watch.polls if wait.watch else 0)
+            rows.append([single_line(wait.job_id), status, time, polls])
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        widths[1] = min(widths[1], max_status_width)
+        gap = 1 + is_wide
+        room = width - sum(widths[1 : 3 + is_wide]) - gap * (3 + is_wide)
+        estimates = self._estimates(waits, now)
+        length, estimate_width = _choose_length(estimates.values(), room, widths[0])
+
+        table = Table(box=None, expand=True, pad_edge=False, padding=(0, gap, 0, 0))
+        table.add_column("job")  # the only column that may shrink
+        table.add_column("status", no_wrap=True, max_width=max_status_width)
+        for name in rows[0][2 : 3 + is_wide]:
+            table.add_column(name, no_wrap=True)
+        # It gets the width that the others leave, or more if there are estimates.
+        table.add_column(ratio=1, no_wrap=True, width=estimate_width or None)
+        for wait, row in zip(waits, rows[1:], strict=True):
+            cells = [_line(text) for text in row[: 3 + is_wide]]
+            cells[1] = _line(*wait.status)
+            texts = estimates.get(wait.job_id)
+            details = texts[length] if texts else wait.details(now)
+            table.add_row(*cells, _line(details, "dim"))
+        return table
+
+    def _estimates(self, waits: Sequence[Wait], now: float) -> dict[str, tuple[str, str, str]]:
+        """Return the place of each job that is in progress, in three lengths, by its id."""
+        if not self._places:
+            return {}
+        ended = {wait.job.id for wait in self._waits if wait.job and wait.job.is_terminal}
+        queue = [job_id for job_id in self._places if job_id not in ended]
+        positions = {job_id: number for number, job_id in enumerate(queue, 1)}
+        estimates = {}
+        for wait in waits:
+            job = wait.job
+            if job is None or not wait.is_open or job.id not in positions:
+                continue
+            place = self._places[job.id]
+            left = place.seconds_left
+            estimates[wait.job_id] = Place(
+                positions[job.id],
+                place.is_running or job.state is JobState.RUNNING,
+                None if left is None else left - (now - self._places_at),
+            ).texts
+        return estimates
+
+
+def _choose_length(
+    estimates: Collection[tuple[str, str, str]], room: int, id_width: int
+) -> tuple[int, int]:
+    """Return which of the three lengths leaves room for the ids, and its width.
+
+    Args:
+        estimates: each estimate in three lengths.
+        room: columns for an id and an estimate.
+        id_width: columns of the longest id.
+    """
+    if not estimates:
+        return 0, 0
+    widths = [max(map(len, texts)) for texts in zip(*estimates, strict=True)]
+    # The longest one must not shorten an id. The shortest one is used if no other fits.
+    for length, min_width in enumerate((id_width, min(id_width, _MIN_ID_WIDTH))):
+        if room - widths[length] >= min_width:
+            return length, widths[length]
+    return 2, widths[2]
 
 
 def _line(text: str, style: str = "") -> Text:

@@ -19,8 +19,9 @@ from moltin_jobs import (
     ServerError,
 )
 from moltin_jobs.cli.exit_codes import Outcome
+from moltin_jobs.cli.places import Place
 from moltin_jobs.cli.table import Wait, WaitTable
-from moltin_jobs.cli.times import format_duration
+from moltin_jobs.cli.times import format_duration, format_estimate
 from moltin_jobs.errors import failure_of
 
 from .harness import FAILURE
@@ -71,10 +72,12 @@ def render(
     width: int = 80,
     height: int = 24,
     hint: str = "",
+    places: dict[str, Place] | None = None,
 ) -> list[str]:
-    """Return the lines of a table that was opened at 0."""
-    clock = iter([0.0])
+    """Return the lines of a table that was opened, and was given the places, at 0."""
+    clock = iter([0.0, 0.0])
     table = WaitTable(waits, lambda: next(clock, now), hint)
+    table.set_places(places or {})
     table.add_sample(0)
     table.add_sample(requests)
     screen = io.StringIO()
@@ -273,6 +276,107 @@ async def test_table_shortens_the_reason_before_the_id(make_wait: MakeWait) -> N
     assert row.startswith(f"{job_id}  failed  0.0 s  1      No results ")
     assert row.endswith("…")
     assert len(row) == 80
+
+
+def make_places(*job_ids: str, seconds: float | None = None) -> dict[str, Place]:
+    """Return the places of jobs that take so many seconds each. The first one is running."""
+    return {
+        job_id: Place(position, position == 1, seconds and position * seconds)
+        for position, job_id in enumerate(job_ids, 1)
+    }
+
+
+async def test_table_shows_the_places_in_the_queue_until_the_jobs_end(make_wait: MakeWait) -> None:
+    waits = [make_wait("a", "started"), make_wait("b", "pending"), make_wait("x", "pending")]
+    places = make_places("a", "other", "b", seconds=60)
+    _, _, *rows = render(waits, places=places)
+    assert rows == [
+        "a    started  0.0 s  1      running, done in about 60 s",
+        "b    pending  0.0 s  1      3rd in the queue, done in about 3 min",
+        "x    pending  0.0 s  1",
+    ]
+    waits[0] = make_wait("a", "failed", error=FAILURE)
+    _, _, *rows = render(waits, now=61.0, places=places)
+    assert rows == [
+        f"a    failed   0.0 s    1      {FAILURE}",
+        "b    pending  0:01:01  1      2nd in the queue, done in about 2 min",
+        "x    pending  0:01:01  1",
+    ]
+
+
+async def test_table_shows_no_time_if_it_is_unknown_or_over(make_wait: MakeWait) -> None:
+    waits = [make_wait("a", "started"), make_wait("b", "pending")]
+    for places, now in [(make_places("a", "b"), 0.0), (make_places("a", "b", seconds=2), 4.0)]:
+        _, _, *rows = render(waits, now=now, places=places)
+        assert [row.split(maxsplit=5)[5] for row in rows] == ["running", "2nd in the queue"]
+
+
+async def test_table_shows_that_a_poll_found_a_job_running(make_wait: MakeWait) -> None:
+    _, _, row = render([make_wait("b", "started")], places=make_places("other", "b", seconds=60))
+    assert row == "b    started  0.0 s  1      running, done in about 2 min"
+
+
+async def test_table_shows_a_retry_instead_of_the_place(make_wait: MakeWait) -> None:
+    waits = [make_wait("a", "pending"), make_wait("b", "pending")]
+    fail_polls(waits[0], 3, next_poll_at=12.4)
+    _, _, *rows = render(waits, now=10.0, places=make_places("a", "b"))
+    assert [row.split(maxsplit=6)[-1] for row in rows] == ["x3, retrying in 2 s", "in the queue"]
+
+
+async def test_wait_that_ends_before_its_job_leaves_the_places_of_others(
+    make_wait: MakeWait,
+) -> None:
+    waits = [make_wait("a", "started"), make_wait("b", "pending")]
+    waits[0].outcome = JobTimeoutError("a", timeout=3)
+    waits[0].update(0.0)
+    _, _, *rows = render(waits, places=make_places("a", "b"))
+    assert [row.split("1     ")[1:] for row in rows] == [[], [" 2nd in the queue"]]
+
+
+@pytest.mark.parametrize(
+    ("width", "id_width", "first", "last"),
+    [
+        (100, 36, "running, done in about 50 s", "12th in the queue, done in about 10 min"),
+        (99, 36, "running, about 50 s", "12th, about 10 min"),
+        (80, 36, "running, about 50 s", "12th, about 10 min"),
+        (60, 25, "running, about 50 s", "12th, about 10 min"),
+        (40, 20, "1st", "12th"),
+        (30, 10, "1st", "12th"),
+    ],
+)
+async def test_places_of_uuids_fit_in_one_line_and_are_shortened_together(
+    make_wait: MakeWait, width: int, id_width: int, first: str, last: str
+) -> None:
+    ids = [str(uuid.UUID(int=number << 80, version=4)) for number in range(12)]
+    waits = [make_wait(job_id, "pending") for job_id in ids]
+    _, _, *rows = render(waits, width=width, places=make_places(*ids, seconds=50))
+    assert max(map(len, rows)) <= width
+    texts = []
+    for job_id, row in zip(ids, rows, strict=True):
+        start = job_id if id_width == 36 else f"{job_id[:id_width]}…"
+        match = re.fullmatch(rf"{start} +pending +0\.0 s +(1 +)?(\S.*)", row)
+        assert match is not None, row
+        texts.append(match[2])
+    assert (texts[0], texts[-1]) == (first, last)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.2, "about 1 s"),
+        (9.4, "about 9 s"),
+        (10, "about 10 s"),
+        (42, "about 40 s"),
+        (87, "about 85 s"),
+        (90, "about 2 min"),
+        (239, "about 4 min"),
+        (89 * 60, "about 89 min"),
+        (90 * 60, "about 2 h"),
+        (50 * 3600, "about 50 h"),
+    ],
+)
+def test_estimate_is_rounded_and_in_words(seconds: float, text: str) -> None:
+    assert format_estimate(seconds) == text
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What a terminal shows: the live table, the progress bar, and what is left at the end."""
 
+import json
 import re
 import signal
 import subprocess
@@ -9,9 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from moltin_jobs.testing import Simulator
+from moltin_jobs.cli import progress
+from moltin_jobs.testing import Fault, Simulator
 
-from .harness import FAILURE, PATIENCE, Terminal, looked_up, process, signal_when, wait_until
+from .harness import (
+    FAILURE,
+    PATIENCE,
+    Terminal,
+    list_requests,
+    looked_up,
+    process,
+    run,
+    signal_when,
+    wait_until,
+)
 
 SHOW_CURSOR = "\x1b[?25h"
 
@@ -169,7 +181,7 @@ def test_narrow_terminal_shows_status_and_duration(store: Simulator, width: int)
     assert code == 130
     rows = [line for line in terminal.screen() if "pending" in line]
     assert len(rows) == 3
-    assert all(re.search(r"^00000000-.* pending +\d\.\d s$", row) for row in rows)
+    assert all(re.search(r"^00000000-.* pending +\d\.\d s( +[123]..)?$", row) for row in rows)
 
 
 def test_interrupt_shows_the_cursor_again(store: Simulator) -> None:
@@ -245,3 +257,116 @@ def test_interrupted_download_on_a_terminal_prints_below_the_bar(
         code, _ = terminal.run("download", "a", str(tmp_path / "orders.csv"))
     assert code == 130
     assert terminal.screen()[-1].startswith("interrupted. Nothing was saved. To try again: ")
+
+
+PLACE = re.compile(r"in the queue|running")
+
+
+def test_wait_on_a_terminal_shows_the_job_queue_from_one_list(store: Simulator) -> None:
+    for job_id in ("ended", "bad", "a", "b"):
+        store.add_job(job_id, duration=0.2 if job_id in ("ended", "bad") else 30)
+    wait_until(lambda: run("get", "bad").stdout.startswith("bad\tsuccess"))
+    with (
+        Terminal(width=100) as terminal,
+        signal_when(lambda: any(PLACE.search(line) for line in terminal.screen())),
+    ):
+        code, _ = terminal.run("wait", "a", "b")
+    assert code == 130
+    first, second = table_rows(terminal.screen()[:-1])
+    assert re.fullmatch(r"a started .* running, done in about \d+ s", " ".join(first))
+    assert re.fullmatch(r"b pending .* 2nd in the queue, done in about \d+ s", " ".join(second))
+    assert list_requests(store) == 1
+
+
+def test_job_queue_is_requested_again_until_the_wait_ends(
+    store: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "QUEUE_SECONDS", 0.01)
+    store.add_job("a", ["pending"])
+    with (
+        Terminal() as terminal,
+        signal_when(lambda: list_requests(store) > 3),
+    ):
+        code, _ = terminal.run("wait", "a")
+    assert code == 130
+    lists = list_requests(store)
+    threading.Event().wait(0.1)
+    assert list_requests(store) == lists
+
+
+def test_long_job_queue_is_not_requested_again_soon(
+    store: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "QUEUE_SECONDS", 0.01)
+    monkeypatch.setattr(progress, "LONG_LIST", 1)
+    for job_id in ("a", "b"):
+        store.add_job(job_id, ["pending"])
+    with (
+        Terminal() as terminal,
+        signal_when(lambda: len(looked_up(store)) > 30),
+    ):
+        terminal.run("wait", "a")
+    assert any("1st in the queue" in line for line in terminal.screen())
+    assert list_requests(store) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "is_repeated"), [(503, True), ("reset", True), ("hang", False), (403, False)]
+)
+def test_job_queue_that_cannot_be_listed_is_left_out(
+    store: Simulator, monkeypatch: pytest.MonkeyPatch, fault: int | str, is_repeated: bool
+) -> None:
+    monkeypatch.setattr(progress, "QUEUE_SECONDS", 0.01)
+    store.add_job("a", duration=0.8)
+    store.add_faults(fault, path="/v2/jobs", repeat=True)
+    with Terminal() as terminal:
+        code, stdout = terminal.run("wait", "a")
+    assert code == 0
+    assert stdout.startswith("a\tsuccess")
+    title, *_ = terminal.screen()
+    assert title.startswith("1 of 1 jobs ended"), "there is no warning above it"
+    assert (list_requests(store) > 2) == is_repeated
+    assert list_requests(store) >= 1
+
+
+def test_verbose_wait_logs_why_the_job_queue_is_left_out(store: Simulator) -> None:
+    store.add_job("a", ["pending"])
+    store.add_faults(503, path="/v2/jobs", repeat=True)
+    with Terminal() as terminal, signal_when(lambda: list_requests(store) > 1):
+        terminal.run("wait", "-v", "a")
+    assert "WARNING moltin_jobs.polling: attempt 1 failed, retrying" in terminal.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [("pxm", ["--kind", "pxm"]), ("order", ["-q"])], ids=["pxm", "quiet"]
+)
+def test_job_queue_is_not_requested_if_it_is_not_shown(
+    store: Simulator, kind: str, options: list[str]
+) -> None:
+    store.add_job("a", [*["pending"] * 30, "success"], kind=kind)
+    with Terminal() as terminal:
+        code, _ = terminal.run("wait", *options, "a")
+    assert code == 0
+    assert len(looked_up(store)) == 31
+    assert not list_requests(store)
+    assert not any(PLACE.search(line) for line in terminal.screen())
+
+
+def test_job_queue_is_not_requested_for_jobs_that_have_ended(store: Simulator) -> None:
+    store.add_job("a", ["success"])
+    with Terminal() as terminal:
+        code, _ = terminal.run("wait", "a", "nowhere", "a/b")
+    assert code == 5
+    assert not list_requests(store)
+
+
+def test_wait_for_a_uuid_in_capitals_shows_its_place(store: Simulator) -> None:
+    job_id = store.add_job(str(uuid.uuid4()), ["pending"])
+    lookup = json.dumps({"data": {"id": job_id, "status": "pending"}}).encode()
+    store.add_faults(Fault(body=lookup), job_id=job_id.upper(), repeat=True)
+    with (
+        Terminal(width=100) as terminal,
+        signal_when(lambda: any("1st in the queue" in line for line in terminal.screen())),
+    ):
+        code, _ = terminal.run("wait", job_id.upper())
+    assert code == 130
