@@ -17,6 +17,7 @@ extensions = [
 ]
 exclude_patterns = ["_build"]
 nitpicky = True
+nitpick_ignore = [("py:class", "moltin_jobs.session.Item")]  # a type variable
 
 html_theme = "furo"
 html_title = "moltin_jobs"

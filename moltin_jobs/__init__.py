@@ -5,6 +5,7 @@ __version__ = "0.1.0"
 from . import kinds
 from ._http.downloads import ProgressCallback
 from ._http.job_file import JobFile
+from ._polling.outcomes import JobOutcomes
 from ._polling.watch import JobWatch
 from .auth import Auth, ClientCredentials
 from .errors import (
@@ -45,6 +46,7 @@ __all__ = [
     "JobId",
     "JobKind",
     "JobNotFoundError",
+    "JobOutcomes",
     "JobProblem",
     "JobState",
     "JobTimeoutError",

@@ -186,7 +186,7 @@ class SessionStats:
     slots_held: int
     """Slots of the rate limit taken by attempts whose response has not begun."""
     tasks: int
-    """Tasks that the session runs: concurrent calls, and polls that are shared."""
+    """Tasks that the session runs, for concurrent calls and for polls that are shared."""
     connections: int
     """Connections in use. Idle ones are not counted."""
     requests: int

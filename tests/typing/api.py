@@ -28,6 +28,7 @@ from moltin_jobs import (
     JobFile,
     JobId,
     JobNotFoundError,
+    JobOutcomes,
     JobsSession,
     JobState,
     JobTimeoutError,
@@ -198,6 +199,7 @@ async def wait_as_completed(session: JobsSession, job: Job) -> None:
         async for job_id, outcome in outcomes:
             assert_type(job_id, str)
             assert_type(outcome, Job | MoltinJobsError)
+        assert_type(outcomes, JobOutcomes[str])
         assert_type(outcomes.watches, list[JobWatch])
     async with session.as_completed([job], kind="pxm") as of_jobs:
         assert_type(await anext(of_jobs), tuple[Job, Job | MoltinJobsError])
