@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Self, TypeVar
 
@@ -12,6 +13,8 @@ from .file_response import FileResponse
 
 T = TypeVar("T")
 
+_ROWS_BETWEEN_PAUSES = 1000
+"""Rows after which other tasks of the event loop run."""
 _NOT_OPEN = "this JobFile is not open: use 'async with session.open_file(job) as file'"
 _FAILED = "a read of this JobFile has failed or was cancelled: open the file again"
 _CLOSED = "this JobFile is closed, since its 'async with' block has ended: open the file again"
@@ -133,8 +136,13 @@ class _Rows(AsyncIterator[Row]):
         self._read_from = read_from
         self._parser = CsvParser()
         self._parsed: Iterator[Row] = iter(())
+        self._rows_since_pause = 0
 
     async def __anext__(self) -> Row:
+        self._rows_since_pause += 1
+        if self._rows_since_pause == _ROWS_BETWEEN_PAUSES:  # one chunk may have 100,000 rows
+            self._rows_since_pause = 0
+            await asyncio.sleep(0)
         row = await self._read_from(self._read_row)
         if row is None:
             raise StopAsyncIteration

@@ -58,10 +58,10 @@ class Simulator(JobsApi):
     """
 
     port: int = 0
-    _thread_id: int | None = attrs.field(default=None, init=False)
+    _thread: threading.Thread | None = attrs.field(default=None, init=False)
 
     async def __aenter__(self) -> Self:
-        if self._thread_id is not None:
+        if self._thread is not None:
             raise RuntimeError("Simulator: it is already open. Create another one.")
         async with contextlib.AsyncExitStack() as stack:
             self._url = await _serve(stack, self._make_application(), self.port)
@@ -69,12 +69,12 @@ class Simulator(JobsApi):
             self._files.url = f"{files_host}/files"
             self._epoch = time.time() - loop_time()
             self._loop = asyncio.get_running_loop()
-            self._thread_id = threading.get_ident()
+            self._thread = threading.current_thread()
             self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._thread_id = None
+        self._thread = None
         await self._stack.aclose()
 
     # Type checkers report `with Simulator()` themselves.
@@ -222,14 +222,15 @@ class Simulator(JobsApi):
 
     def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function in the thread of the event loop, where the handlers run."""
-        if self._thread_id is None:
+        if self._thread is None:
             raise RuntimeError(NOT_OPEN)
-        if not self._loop.is_running():
+        # In a forked process, the loop says that it is running, but its thread is not there.
+        if not self._loop.is_running() or not self._thread.is_alive():
             raise RuntimeError(
                 "Simulator: the event loop that opened it is not running. Call it from code on "
                 "that loop, or use Simulator.in_thread()."
             )
-        if self._thread_id == threading.get_ident():
+        if self._thread is threading.current_thread():
             return function(*args, **kwargs)
 
         async def call() -> T:

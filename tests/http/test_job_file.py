@@ -80,6 +80,24 @@ async def wait_for_disconnection(host: FileHost) -> None:
 
 
 class TestContent:
+    async def test_rows_of_one_chunk_let_other_tasks_run(self) -> None:
+        turns = 0
+
+        async def count_turns() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        async with FileHost(send(http(b"a\n" * 50_001))) as host, host.session() as session:
+            async with session.open_file("a") as file:
+                rows = file.rows()
+                await anext(rows)
+                counting = asyncio.create_task(count_turns())
+                assert len([row async for row in rows]) == 49_999
+                counting.cancel()
+        assert turns >= 49
+
     async def test_chunks_are_the_bytes_of_the_file(self) -> None:
         content = random.randbytes(3 << 20)
         async with FileHost(send(http(content))) as host, host.session() as session:

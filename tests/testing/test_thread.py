@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import http.client
 import json
+import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -46,15 +48,13 @@ def test_in_thread_serves_a_session_on_another_event_loop() -> None:
         assert asyncio.run(wait(simulator)) == "success"
 
 
-def test_simulator_that_is_opened_twice_is_an_error_and_stays_open() -> None:
-    manager = Simulator.in_thread()
-    with manager as simulator:
+async def test_simulator_that_is_opened_twice_is_an_error_and_stays_open() -> None:
+    async with Simulator() as simulator:
         with pytest.raises(RuntimeError, match="it is already open"):
-            manager.__enter__()
-        simulator.add_job("a", ["success"])
-        assert send(simulator, "/v2/jobs/a")[0] == 200
-    with manager:  # after the end of its block it can be opened again
-        assert send(simulator, "/v2/jobs/a")[0] == 200
+            await simulator.__aenter__()
+        assert simulator.add_job("a") == "a"
+    async with simulator:  # again, after it was closed
+        assert simulator.add_job("b") == "b"
 
 
 def test_in_thread_applies_settings() -> None:
@@ -165,6 +165,24 @@ def test_method_in_a_thread_while_the_loop_of_the_simulator_is_not_running_raise
         call = executor.submit(simulator.add_job, "a")
         with pytest.raises(RuntimeError, match=NOT_RUNNING):
             call.result(30)
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # it has several threads
+def test_method_in_a_forked_process_raises_instead_of_waiting_for_ever() -> None:
+    with Simulator.in_thread() as simulator:
+        child = os.fork()
+        if child == 0:
+            try:
+                simulator.add_job("a")
+            except RuntimeError:
+                os._exit(7)
+            finally:
+                os._exit(8)
+        wait_for_exit = threading.Timer(30, os.kill, (child, signal.SIGKILL))
+        wait_for_exit.start()
+        _, status = os.waitpid(child, 0)
+        wait_for_exit.cancel()
+    assert os.waitstatus_to_exitcode(status) == 7
 
 
 def test_requests_read_during_requests_are_those_in_the_order_of_arrival() -> None:
