@@ -44,7 +44,13 @@ class JobRequests:
     """Requests about the jobs of one kind in one session. Each ``fetch`` method is one attempt."""
 
     def __init__(
-        self, kind: JobKind, transport: Transport, content_log: ContentLog, *, by_list: bool
+        self,
+        kind: JobKind,
+        transport: Transport,
+        content_log: ContentLog,
+        *,
+        by_list: bool,
+        max_waits: float,
     ) -> None:
         self.kind = kind
         self._transport = transport
@@ -57,7 +63,9 @@ class JobRequests:
                 operations, self.fetch_job, self._fetch_list, kind, fetch_problems
             )
         else:
-            self.source = IdSource(operations, self.fetch_job, kind, fetch_problems)
+            self.source = IdSource(
+                operations, self.fetch_job, kind, fetch_problems, max_waits=max_waits
+            )
 
     async def fetch_job(self, job_id: str, previous: Snapshot | None = None) -> Snapshot:
         """Request a job. If the response is that of ``previous``, return the same `Job` object."""

@@ -122,6 +122,8 @@ class JobsSession:
         self._content_log = ContentLog()
         self._retrier = Retrier(operations, check_instance("retry", retry, Retry))
         self._poll_by = poll_by
+        limit = rate_limit if isinstance(rate_limit, int) else math.inf
+        self._max_waits = limit * polling.max_interval  # polled by id
         self._requests: dict[str, JobRequests] = {}  # by the name of the kind
         self._orders = self._requests_of(ORDERS)
         self._exports = Exports(self._transport, self._retrier, polling)
@@ -626,8 +628,13 @@ class JobsSession:
     def _requests_of(self, kind: JobKind) -> JobRequests:
         requests = self._requests.get(kind.name)
         if requests is None:
-            by_list = self._poll_by == "list"
-            requests = JobRequests(kind, self._transport, self._content_log, by_list=by_list)
+            requests = JobRequests(
+                kind,
+                self._transport,
+                self._content_log,
+                by_list=self._poll_by == "list",
+                max_waits=self._max_waits,
+            )
             self._requests[kind.name] = requests
         return requests
 

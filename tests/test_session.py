@@ -275,6 +275,57 @@ class TestManyJobs:
         assert (good.id, type(bad)) == ("good", InvalidJobIdError)
 
 
+class TestOverload:
+    async def wait_for(
+        self, simulator: Simulator, count: int, *, kind: str = "order", **options: Any
+    ) -> None:
+        """Wait for jobs that never end, until each was polled."""
+        ids = [simulator.add_job(statuses=["pending"], kind=kind) for _ in range(count)]
+        async with session_with(simulator, **options) as session:
+            waits = session.wait_for_jobs(ids, kind=kind, timeout=5, return_exceptions=True)
+            for outcome in await waits:
+                assert isinstance(outcome, JobTimeoutError)
+
+    @pytest.mark.parametrize(
+        ("kind", "text"),
+        [
+            (
+                "order",
+                "more than 8 jobs are polled by id: the rate limit delays their polls beyond the "
+                "max_interval of the session's Polling. Use poll_by='list'.",
+            ),
+            (
+                "release:c",
+                "more than 8 release jobs are polled by id: the rate limit delays their polls "
+                "beyond the max_interval of the session's Polling. Use a longer max_interval, or "
+                "a higher rate_limit.",
+            ),
+        ],
+    )
+    async def test_more_waits_than_the_rate_limit_serves_are_logged_once(
+        self, simulator: Simulator, caplog: pytest.LogCaptureFixture, kind: str, text: str
+    ) -> None:
+        polling = Polling(max_interval=2)
+        await self.wait_for(simulator, 12, kind=kind, rate_limit=4, polling=polling)
+        records = [record for record in caplog.records if "polled by id" in record.getMessage()]
+        assert [record.getMessage() for record in records] == [text]
+        assert (records[0].levelname, vars(records[0])["job_kind"]) == ("WARNING", kind)
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"rate_limit": 4, "polling": Polling(max_interval=3)},
+            {"rate_limit": 4, "polling": Polling(max_interval=2), "poll_by": "list"},
+            {"rate_limit": None, "polling": Polling(max_interval=2)},
+        ],
+    )
+    async def test_waits_that_can_be_served_are_not_logged(
+        self, simulator: Simulator, caplog: pytest.LogCaptureFixture, options: dict[str, Any]
+    ) -> None:
+        await self.wait_for(simulator, 12, **options)
+        assert "polled by id:" not in caplog.text
+
+
 class TestWaitForJob:
     @pytest.mark.parametrize(
         "statuses",

@@ -106,8 +106,12 @@ class IdSource:
         fetch_job: FetchJob,
         kind: JobKind = ORDERS,
         fetch_problems: FetchProblems | None = None,
+        *,
+        max_waits: float = math.inf,
     ) -> None:
         self.operations = operations
+        self._max_waits = max_waits
+        """Most waits that the rate limit can serve at their intervals. More are logged once."""
         self.kind = kind
         self._fetch_problems = fetch_problems
         self._problem_flights: dict[str, SingleFlight[Sequence[JobProblem]]] = {}
@@ -129,6 +133,8 @@ class IdSource:
     def add(self, job_id: str) -> None:
         """Register a wait."""
         self.waits[job_id] = self.waits.get(job_id, 0) + 1
+        if len(self.waits) > self._max_waits:
+            self._log_overload()
 
     def remove(self, job_id: str) -> None:
         """Remove a wait that has ended."""
@@ -137,6 +143,18 @@ class IdSource:
             del self.waits[job_id]
             self._flights.pop(job_id, None)
             self._problem_flights.pop(job_id, None)
+
+    def _log_overload(self) -> None:
+        message = (
+            "more than %d %ss are polled by id: the rate limit delays their polls beyond "
+            "the max_interval of the session's Polling. %s"
+        )
+        advice = "Use a longer max_interval, or a higher rate_limit."
+        if self.kind.lists_open_jobs:
+            advice = "Use poll_by='list'."
+        extra = {"job_kind": self.kind.name}
+        _log.warning(message, self._max_waits, self.kind.label, advice, extra=extra)
+        self._max_waits = math.inf
 
     def find_queued(self, job_id: str) -> QueuedJob | None:
         """Return the position of a job in the last list, or ``None`` without a useful list."""
