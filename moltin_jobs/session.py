@@ -123,7 +123,8 @@ class JobsSession:
         self._retrier = Retrier(operations, check_instance("retry", retry, Retry))
         self._poll_by = poll_by
         limit = rate_limit if isinstance(rate_limit, int) else math.inf
-        self._max_waits = limit * polling.max_interval  # polled by id
+        # Polled by id. Intervals below a second are short on purpose: a second is expected then.
+        self._max_waits = limit * max(polling.max_interval, 1.0)
         self._requests: dict[str, JobRequests] = {}  # by the name of the kind
         self._orders = self._requests_of(ORDERS)
         self._exports = Exports(self._transport, self._retrier, polling)
