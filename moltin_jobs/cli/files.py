@@ -122,7 +122,7 @@ def _progress_bar(name: str, output: Output, *, is_visible: bool) -> Iterator[Pr
         TextColumn(
             "{task.description}",
             markup=False,
-            table_column=Column(no_wrap=True, max_width=width // 4),
+            table_column=Column(no_wrap=True, max_width=width // 5),
         ),
         DownloadColumn(table_column=Column(no_wrap=True)),
         TransferSpeedColumn(Column(no_wrap=True)),

@@ -353,10 +353,11 @@ async def test_places_of_uuids_fit_in_one_line_and_are_shortened_together(
     assert max(map(len, rows)) <= width
     texts = []
     for job_id, row in zip(ids, rows, strict=True):
-        start = job_id if id_width == 36 else f"{job_id[:id_width]}…"
-        match = re.fullmatch(rf"{start} +pending +0\.0 s +(1 +)?(\S.*)", row)
+        match = re.fullmatch(r"(\S+?)…? +pending +0\.0 s +(1 +)?(\S.*)", row)
         assert match is not None, row
-        texts.append(match[2])
+        assert job_id.startswith(match[1])
+        assert len(match[1]) >= id_width - 3  # rich shortens more before its release 15
+        texts.append(match[3])
     assert (texts[0], texts[-1]) == (first, last)
 
 
