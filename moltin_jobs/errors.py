@@ -102,8 +102,11 @@ class InvalidJobIdError(MoltinJobsError, ValueError):
     """A job id is invalid. Nothing was sent."""
 
     def __init__(self, job_id: object) -> None:
+        # The address of a file may be signed.
+        is_address = isinstance(job_id, str) and "://" in job_id
+        text = "an address" if is_address else describe(job_id)
         super().__init__(
-            f"{describe(job_id)} is not a valid job id: expected 1 to 128 ASCII letters, digits, "
+            f"{text} is not a valid job id: expected 1 to 128 ASCII letters, digits, "
             f"'-' or '_'. Nothing was sent."
         )
 

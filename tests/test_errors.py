@@ -533,6 +533,11 @@ class TestMessages:
     def test_message_about_long_job_id_has_only_its_beginning(self) -> None:
         assert str(InvalidJobIdError("x" * 99 + "yz")).startswith(f"'{'x' * 99}y' is not")
 
+    def test_address_in_place_of_an_id_is_not_quoted(self) -> None:
+        message = str(InvalidJobIdError("https://files.example.com/a.csv?signature=the-secret"))
+        assert message.startswith("an address is not a valid job id: expected")
+        assert "the-secret" not in message
+
     @pytest.mark.parametrize("job_id", [uuid.UUID(int=0), b"a", 7, object], ids=repr)
     def test_message_about_invalid_id_of_any_type_has_its_repr(self, job_id: object) -> None:
         assert str(InvalidJobIdError(job_id)).startswith(f"{job_id!r} is not a valid job id: ")

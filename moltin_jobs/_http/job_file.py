@@ -86,7 +86,8 @@ class JobFile(AsyncIterator[bytes]):
     def rows(self) -> AsyncIterator[Row]:
         """Return an async iterator of the rows of a CSV file in UTF-8.
 
-        They are equal to those of ``csv.DictReader``. The whole file must be read this way.
+        They are equal to those of ``csv.DictReader``. Do not read chunks of the same file too.
+        Leaving the loop early does no harm.
 
         Raises:
             TransportError: in addition to the errors of `read`, the file is not UTF-8, or a field

@@ -71,13 +71,14 @@ async def save_file(
     except MoltinJobsError as error:
         return error
     except TimeoutError:
+        has_ended = not wait or bool(waiting.job and waiting.job.is_terminal)
         return JobTimeoutError(
             job_id,
             timeout=timeout or 0.0,
             kind=kind.name,
-            job=waiting.watch.job if waiting.watch else None,
-            outcome="was not saved",
-            advice="Try again, or use a longer timeout.",
+            job=waiting.job,
+            outcome="was not saved" if has_ended else "did not end",
+            advice="Use a longer timeout.",
         )
     return path
 

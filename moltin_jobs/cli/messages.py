@@ -8,8 +8,8 @@ from .._api.endpoints import MAY_EXIST
 _PHRASES = {
     errors.AuthenticationError.advice: "Set EPCC_ACCESS_TOKEN to a token that has not expired "
     "(tokens live one hour), or set EPCC_CLIENT_ID and EPCC_CLIENT_SECRET.",
-    errors.RateLimitError.advice: "Other clients share the store's limit. Try again later, or ask "
-    "the service's support for a higher limit.",
+    errors.RateLimitError.advice: "Other clients may share the store's limit. Try again later, "
+    "or ask the service's support for a higher limit.",
     MAY_EXIST: "The job may have been created: run 'moltin-jobs list' before you create it again.",
     "the client id and secret": "EPCC_CLIENT_ID and EPCC_CLIENT_SECRET",
     "use ClientCredentials of": "set EPCC_CLIENT_ID and EPCC_CLIENT_SECRET of",

@@ -14,7 +14,7 @@ import click
 
 from .. import kinds
 from ..errors import ConfigurationError
-from ..models import JobState
+from ..models import Job, JobState
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,7 +39,7 @@ def _read_ids_or_none(
 ) -> list[str]:
     """Return the ids, or none with --all."""
     if not words and not context.params["all_open"] and not context.resilient_parsing:
-        raise click.MissingParameter(ctx=context, param=parameter)
+        raise click.UsageError("no job id was given: give ids, - or --all")
     if words and context.params["all_open"]:
         raise click.UsageError("--all and ids exclude each other")
     return _read_ids(context, parameter, words) if words else []
@@ -83,10 +83,15 @@ def parse_share(text: str) -> float:
 
 def _parse_states(text: str) -> list[JobState]:
     names = [name.strip() for name in text.split(",")]
-    for name in names:
-        if name.upper() not in JobState.__members__:
-            raise click.BadParameter(f"{name!r} is not one of: {', '.join(JobState)}.")
-    return [JobState[name.upper()] for name in names]
+    return [_parse_state(name) for name in names]
+
+
+def _parse_state(name: str) -> JobState:
+    """Return the state of this name, or the state that a status of this name means."""
+    state = JobState.__members__.get(name.upper()) or Job(id="", status=name).state
+    if state is JobState.UNKNOWN and name.upper() != state.name:
+        raise click.BadParameter(f"{name!r} is not one of: {', '.join(JobState)}.")
+    return state
 
 
 def _parse_kind(text: str) -> kinds.JobKind:

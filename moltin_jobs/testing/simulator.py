@@ -151,6 +151,8 @@ class Simulator(JobsApi):
             ValueError: an argument is not one that the kind has, or there is already a job with
                 this id.
         """
+        if not isinstance(job_id, str | None):
+            raise TypeError(f"job_id must be a str, not {job_id!r}. The statuses come after it.")
         row = find_kind(kind)
         if job_type is not None and row.job_type is None:
             raise ValueError(f"job_type: a job of the kind {row.display_name!r} has no type")

@@ -177,6 +177,7 @@ STATUSES = ("pending", "started", "success", "failed", "cancelling", "cancelled"
         (["--state", "PENDING, Running"], ["pending", "started"]),
         (["--state", "failed", "--state", "cancelled,failed"], ["failed", "cancelled"]),
         (["--state", "unknown,cancelling,succeeded"], ["success", "cancelling", "mystery"]),
+        (["--state", "started,PUBLISHED"], ["started", "success"]),
         ([], list(STATUSES)),
     ],
 )
@@ -192,7 +193,7 @@ def test_list_of_states_prints_the_jobs_in_them(
 
 
 @pytest.mark.parametrize(
-    ("value", "wrong"), [("done", "done"), ("pending,", ""), ("failed,success", "success")]
+    ("value", "wrong"), [("done", "done"), ("pending,", ""), ("failed,closed", "closed")]
 )
 def test_list_of_a_wrong_state_is_a_usage_error(store: Simulator, value: str, wrong: str) -> None:
     result = run("list", "--state", value)

@@ -151,9 +151,7 @@ def test_download_with_timeout_exits_with_3(
     locate_file_at(store, slow_file_host, "a")
     result = run("download", "--timeout", "0.8", "a", str(destination))
     assert (result.exit_code, result.stdout) == (3, "")
-    assert result.stderr == (
-        "error: job a was not saved within 0.8 s. Try again, or use a longer --timeout.\n"
-    )
+    assert result.stderr == ("error: job a was not saved within 0.8 s. Use a longer --timeout.\n")
     assert not list(destination.parent.iterdir())
 
 
@@ -202,8 +200,8 @@ class TestWait:
         result = run("download", "-q", "--wait", "--timeout", "0.9s", "a", str(destination))
         assert (result.exit_code, result.stdout) == (3, "")
         assert result.stderr == (
-            "error: job a was not saved within 0.9s (last status 'pending'). Try again, or use a "
-            "longer --timeout.\n"
+            "error: job a did not end within 0.9s (last status 'pending'). "
+            "Use a longer --timeout.\n"
         )
 
     def test_invalid_id_is_named(self, store: Simulator, destination: Path) -> None:

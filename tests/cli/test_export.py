@@ -46,8 +46,8 @@ def test_export_that_times_out_exits_with_3_and_names_the_command_to_continue(
     job_id = looked_up(store)[0]
     error, hint = result.stderr.splitlines()
     assert error == (
-        f"error: job {job_id} was not saved within 0.8 s (last status 'pending'). Try again, or "
-        "use a longer --timeout."
+        f"error: job {job_id} did not end within 0.8 s (last status 'pending'). "
+        "Use a longer --timeout."
     )
     assert hint == f"to continue: moltin-jobs download --wait {job_id} {destination}"
 
@@ -127,8 +127,8 @@ def test_timeout_of_an_export_bounds_the_download(store: Simulator, destination:
     result = run("export", "-q", "--timeout", "0.9", str(destination))
     assert (result.exit_code, result.stdout) == (3, "")
     assert result.stderr == (
-        "error: job a was not saved within 0.9 s (last status 'success'). Try again, or use a "
-        "longer --timeout.\n"
+        "error: job a was not saved within 0.9 s (last status 'success'). Use a longer "
+        "--timeout.\n"
         f"to continue: moltin-jobs download --wait a {destination}\n"
     )
 
@@ -146,7 +146,7 @@ def test_export_to_a_missing_directory_creates_no_job(store: Simulator, tmp_path
     [
         ([400], 6, "error: the creation of a job: the service responded with status 400"),
         (["failed"], 1, f"\tfailed\t{FAILURE}\n"),
-        ([], 3, "was not saved within 0.8 s"),
+        ([], 3, "did not end within 0.8 s"),
     ],
 )
 def test_export_that_fails_saves_nothing(
@@ -204,7 +204,7 @@ def test_timeout_of_an_export_is_named_as_the_user_wrote_it(
     store.script_next_job(["pending"])
     result = run("export", "-q", "--timeout", timeout, str(destination))
     assert result.exit_code == 3
-    assert f" was not saved within {timeout} (last status 'pending'). Try again, " in result.stderr
+    assert f" did not end within {timeout} (last status 'pending'). Use a longer " in result.stderr
 
 
 def test_export_whose_file_is_gone_exits_with_5(

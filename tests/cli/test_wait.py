@@ -198,7 +198,7 @@ def test_wait_for_all_and_ids_is_a_usage_error(store: Simulator, job_id: str) ->
 
 
 def test_wait_without_ids_is_a_usage_error(store: Simulator) -> None:
-    assert "Missing argument '[ID...]'" in run("wait").stderr
+    assert "no job id was given: give ids, - or --all" in run("wait").stderr
     assert "no job id was given" in run("wait", "-", stdin="").stderr
     assert run("wait").exit_code == 2
     assert not store.requests

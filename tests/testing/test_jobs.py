@@ -201,3 +201,9 @@ async def test_add_job_with_invalid_arguments_raises_and_changes_nothing(
         assert (await client.get_job("b"))[0] == 404
         simulator.add_job("c", duration=1)
         assert await client.get_status("c") == "started", "the queue is empty"
+
+
+async def test_statuses_in_place_of_the_id_raise() -> None:
+    async with Simulator() as simulator:
+        with pytest.raises(TypeError, match=r"^job_id must be a str, not \['success'\]"):
+            simulator.add_job(["success"])  # type: ignore[arg-type]
