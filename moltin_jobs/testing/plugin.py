@@ -62,7 +62,14 @@ def moltin_environment(
 @pytest.fixture
 def moltin_session(request: pytest.FixtureRequest) -> JobsSession:
     """A session with the default settings that uses ``moltin_simulator``, for one async test."""
+    is_run_by_anyio = "anyio_backend" in request.fixturenames
     if is_async_test(request.node):
+        if is_run_by_anyio:
+            pytest.fail(
+                "moltin_session: two plugins run this async test. With pytest.mark.anyio, "
+                "pytest-asyncio must be in strict mode.",
+                pytrace=False,
+            )
         name = "_moltin_session_of_asyncio"
     elif not inspect.iscoroutinefunction(getattr(request, "function", None)):
         pytest.fail(
@@ -70,7 +77,7 @@ def moltin_session(request: pytest.FixtureRequest) -> JobsSession:
             "and create the session in the code under test.",
             pytrace=False,
         )
-    elif "anyio_backend" not in request.fixturenames:
+    elif not is_run_by_anyio:
         pytest.fail(
             "moltin_session: no plugin runs this async test. Mark it with pytest.mark.asyncio "
             "(pytest-asyncio) or pytest.mark.anyio (anyio).",

@@ -160,8 +160,15 @@ def test_looptime_option_of_all_tests_makes_the_clock_of_the_simulator_virtual(
             "moltin_session: it needs asyncio. Define a fixture anyio_backend that returns "
             "'asyncio'.",
         ),
+        (
+            "import pytest\n@pytest.mark.anyio\nasync def test_it(moltin_session): ..."
+            + ANYIO_BACKEND,
+            (*ASYNCIO, "--asyncio-mode=auto", *ANYIO),
+            "moltin_session: two plugins run this async test. With pytest.mark.anyio, "
+            "pytest-asyncio must be in strict mode.",
+        ),
     ],
-    ids=["synchronous", "no_plugin", "trio"],
+    ids=["synchronous", "no_plugin", "trio", "both_plugins"],
 )
 def test_moltin_session_without_an_event_loop_fails_with_one_line(
     test: str, options: tuple[str, ...], message: str, run: Run
