@@ -19,34 +19,58 @@ NO_RESULTS = "No results matched the supplied filter"
 _MAX_PRINTED_IDS = 12
 _FIRST_FAILURE = 5
 """Number of the first order job that fails."""
-_JOBS_OF_OTHER_KINDS: tuple[dict[str, Any], ...] = (  # arguments of Simulator.add_job
-    {"job_id": "product-import-01", "kind": "pxm", "problems": ["row 3: the sku is missing"]},
+_BAD_ROWS = ["line 3: the sku is missing", "line 7: the price is not a number"]
+JOBS_OF_OTHER_KINDS: tuple[dict[str, Any], ...] = (
+    {"job_id": "import-01", "statuses": ["pending", "started", "success"], "kind": "pxm"},
     {
-        "job_id": "product-export-01",
+        "job_id": "import-02",
+        "statuses": ["started", "failed"],
+        "kind": "pxm",
+        "problems": _BAD_ROWS,
+    },
+    {"job_id": "import-03", "statuses": ["success"], "kind": "pxm", "problems": _BAD_ROWS[:1]},
+    {
+        "job_id": "export-01",
+        "statuses": ["success"],
         "kind": "pxm",
         "job_type": "product-export",
         "file": [b"sku\nshirt\n", b"sku\nshoes\n"],
     },
-    {"job_id": "product-import-02", "kind": "pxm"},
-    {"job_id": "import-01", "kind": "pxm"},
-    {"job_id": "release-01", "kind": "release:summer"},
-    {"job_id": "billing-run-01", "kind": "subscription"},
     {
-        "job_id": "subscription-import-01",
-        "kind": "subscription-import",
-        "problems": [("not a known plan", "plan_id", 3), ("not an email", "email", 7)],
+        "job_id": "release-01",
+        "statuses": ["IN_PROGRESS", "PUBLISHED"],
+        "kind": "release:summer",
     },
-    {"job_id": "inventory-import-01", "kind": "inventory-import"},
+    {"job_id": "release-02", "statuses": ["IN_PROGRESS", "FAILED"], "kind": "release:summer"},
+    {
+        "job_id": "billing-01",
+        "statuses": ["started", "success"],
+        "kind": "subscription",
+        "details": {"report": {"invoices_ready_for_payment": 98, "invoice_failures": 2}},
+    },
+    {
+        "job_id": "subscribers-01",
+        "statuses": ["failed"],
+        "kind": "subscription-import",
+        "problems": [("is not an email address", "email", 12), ("is missing", "name", 30)],
+    },
+    {
+        "job_id": "stock-01",
+        "statuses": ["started", "success"],
+        "kind": "inventory-import",
+        "details": {"records": {"uploaded": {"stock": 500}, "imported": {"stock": 497}}},
+    },
 )
+"""Arguments of `Simulator.add_job` for the jobs of ``serve`` that are no exports of orders."""
 
 
 async def serve(output: Output, *, port: int, jobs: int, fail: int, faults: float) -> int:
     """Serve jobs of all kinds, and those that are created, until the task is cancelled."""
     async with Simulator(port=port, creation_seconds=3.0, chaos=faults) as simulator:
         job_ids: dict[str, list[str]] = {}  # by kind
-        for job in (*_order_jobs(jobs, fail), *_JOBS_OF_OTHER_KINDS):
+        for job in (*_order_jobs(jobs, fail), *JOBS_OF_OTHER_KINDS):
             kind = job.get("kind", "order")
-            job_ids.setdefault(kind, []).append(simulator.add_job(**job, duration=3.0))
+            job_ids.setdefault(kind, []).append(simulator.add_job(**job))
         for name, value in simulator.environment.items():
             write_line(f"export {name}={value}")
         for kind, ids in job_ids.items():
@@ -62,6 +86,7 @@ def _order_jobs(number: int, failures: int) -> list[dict[str, Any]]:
     return [
         {
             "job_id": f"order-export-{index + 1:02}",
+            "duration": 3.0,
             "error": NO_RESULTS if index in failing else None,
         }
         for index in range(number)

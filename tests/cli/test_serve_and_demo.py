@@ -28,11 +28,11 @@ ENDS = {
 BAD_ROW = "row 3: the sku is missing"
 SERVED_JOBS = {
     "order": [f"order-export-{number:02}" for number in range(1, 13)],
-    "pxm": ["product-import-01", "product-export-01", "product-import-02", "import-01"],
-    "release:summer": ["release-01"],
-    "subscription": ["billing-run-01"],
-    "subscription-import": ["subscription-import-01"],
-    "inventory-import": ["inventory-import-01"],
+    "pxm": ["import-01", "import-02", "import-03", "export-01"],
+    "release:summer": ["release-01", "release-02"],
+    "subscription": ["billing-01"],
+    "subscription-import": ["subscribers-01"],
+    "inventory-import": ["stock-01"],
 }
 
 

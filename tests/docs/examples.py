@@ -40,6 +40,7 @@ from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser
 
 from moltin_jobs import Job, JobsSession
+from moltin_jobs.cli.demo import JOBS_OF_OTHER_KINDS, NO_RESULTS
 from moltin_jobs.testing.simulator import Simulator
 
 T = TypeVar("T")
@@ -48,7 +49,6 @@ ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", *sorted(str(page.relative_to(ROOT)) for page in ROOT.glob("docs/*.md")))
 FILE_NAME = re.compile(r"# (\w+\.(?:py|ini))\b")
 REQUIREMENT = re.compile(r"<!-- requires (\w+) -->\n\Z")
-NO_RESULTS = "No results matched the supplied filter"
 COMMAND_SECONDS = 60.0
 
 _JOB_SECONDS = (2.1, 3.6, 2.7, 2.4, 3.9, 3.0, 2.7, 2.4, 3.3, 2.7, 3.0, 2.4)
@@ -83,7 +83,7 @@ def add_jobs(simulator: Simulator, *, virtual_time: bool) -> None:
     """Add the jobs of ``moltin-jobs serve``: twelve, run one after the other, the fifth fails.
 
     Real time would make the output depend on the machine. There, each job ends at its second poll.
-    The jobs of other kinds follow, each with a list of statuses.
+    The jobs of other kinds follow.
     """
     for number, seconds in enumerate(_JOB_SECONDS, start=1):
         error = NO_RESULTS if number == _FAILING_JOB else None
@@ -93,54 +93,8 @@ def add_jobs(simulator: Simulator, *, virtual_time: bool) -> None:
         else:
             statuses = ["started", "failed" if error else "success"]
             simulator.add_job(job_id, statuses, error=error)
-    add_jobs_of_other_kinds(simulator)
-    if not virtual_time:
-        _add_jobs_of_command_line(simulator)
-
-
-def add_jobs_of_other_kinds(simulator: Simulator) -> None:
-    """Add jobs of each other kind. Those of which the pages show problems have failed rows."""
-    rows = ["line 3: the sku is missing", "line 7: the price is not a number"]
-    simulator.add_job("import-01", ["pending", "started", "success"], kind="pxm")
-    simulator.add_job("import-02", ["started", "failed"], kind="pxm", problems=rows)
-    simulator.add_job("import-03", ["success"], kind="pxm", problems=rows[:1])
-    simulator.add_job(
-        "export-01", ["success"], kind="pxm", job_type="product-export", file=[b"sku\n", b"sku\n"]
-    )
-    simulator.add_job("release-01", ["IN_PROGRESS", "PUBLISHED"], kind="release:summer")
-    simulator.add_job("release-02", ["IN_PROGRESS", "FAILED"], kind="release:summer")
-    report = {"invoices_ready_for_payment": 98, "invoice_failures": 2}
-    simulator.add_job(
-        "billing-01", ["started", "success"], kind="subscription", details={"report": report}
-    )
-    simulator.add_job(
-        "subscribers-01",
-        ["failed"],
-        kind="subscription-import",
-        problems=[("is not an email address", "email", 12), ("is missing", "name", 30)],
-    )
-    records = {"uploaded": {"stock": 500}, "imported": {"stock": 497}}
-    simulator.add_job(
-        "stock-01", ["started", "success"], kind="inventory-import", details={"records": records}
-    )
-
-
-def _add_jobs_of_command_line(simulator: Simulator) -> None:
-    """Add those that ``moltin-jobs serve`` has and the page of the command line uses."""
-    running_and_failed = ["started", "failed"]
-    simulator.add_job(
-        "product-import-01", running_and_failed, kind="pxm", problems=["row 3: the sku is missing"]
-    )
-    simulator.add_job("product-import-02", ["pending"], kind="pxm")
-    simulator.add_job(
-        "product-export-01", ["success"], kind="pxm", job_type="product-export", file=[b"a", b"b"]
-    )
-    simulator.add_job(
-        "subscription-import-01",
-        ["failed"],
-        kind="subscription-import",
-        problems=[("not a known plan", "plan_id", 3), ("not an email", "email", 7)],
-    )
+    for job in JOBS_OF_OTHER_KINDS:
+        simulator.add_job(**job)
 
 
 def run_beside_store(
