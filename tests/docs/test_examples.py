@@ -1,6 +1,8 @@
 """The examples of README.md and docs/ run, and print what the page shows."""
 
+import ast
 import re
+from codeop import CommandCompiler
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,26 @@ def test_saved_blocks_are_used_by_a_console_block_or_a_test(page: str) -> None:
             assert f'"{name}"' in (ROOT / test).read_text(encoding="utf-8"), f"{test}: no {name}"
         else:
             assert name in console or "pytest" in console, f"{page}: nothing runs {name}"
+
+
+FRAGMENTS = [
+    (page, block)
+    for page in PAGES
+    for block in blocks(page, "python")
+    if not re.search(r"^# \w+\.py|asyncio\.run\(|^class ", block, re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize(("page", "block"), FRAGMENTS)
+def test_example_can_be_pasted_into_the_repl(page: str, block: str) -> None:
+    compile_command = CommandCompiler()
+    compile_command.compiler.flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    statement = ""
+    for line in [*block.splitlines(), ""]:
+        statement += f"{line}\n"
+        if compile_command(statement.removesuffix("\n"), page, "single"):
+            statement = ""
+    assert statement == ""
 
 
 def test_readme_has_at_most_250_lines() -> None:
