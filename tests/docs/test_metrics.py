@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from moltin_jobs import SessionStats
 from moltin_jobs.testing import Simulator
-from tests.docs.examples import named_block
+from tests.docs.examples import blocks, named_block
 
 PAGE = "docs/recipes.md"
 FILES = ("snapshots.py", "jobs_prometheus.py", "jobs_opentelemetry.py")
@@ -72,10 +72,13 @@ async def test_prometheus_recipe_serves_the_statistics(
     await run_main("jobs_prometheus", moltin_simulator)
     server, thread = servers
     with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}") as response:  # noqa: ASYNC210
-        families = list(text_string_to_metric_families(response.read().decode()))
+        text = response.read().decode()
     server.shutdown()
     server.server_close()
     thread.join()
+    (sample_output,) = (block for block in blocks(PAGE, "text") if block.startswith("# HELP"))
+    assert set(sample_output.splitlines()) <= set(text.splitlines())
+    families = list(text_string_to_metric_families(text))
     values = {family.name: sample.value for family in families for sample in family.samples}
     check(values, "moltin_jobs_", moltin_simulator)
     counters = {family.name for family in families if family.type == "counter"}
@@ -94,5 +97,6 @@ async def test_opentelemetry_recipe_observes_the_statistics(
     values = {metric.name: metric.data.data_points[0].value for metric in found}
     check(values, "moltin_jobs.", moltin_simulator)
     provider.shutdown()
+    assert all(metric.description for metric in found)
     counters = {metric.name for metric in found if metric.data.is_monotonic}
     assert counters == {f"moltin_jobs.{name}" for name in sys.modules["snapshots"].COUNTERS}
