@@ -14,8 +14,9 @@ import trustme
 
 import moltin_jobs
 from moltin_jobs import ClientCredentials, JobsSession, MoltinJobsError, Polling, Retry
+from moltin_jobs.cli.demo import NO_RESULTS
 from moltin_jobs.testing import Fault, Simulator
-from tests.docs.examples import NO_RESULTS, ROOT, read_page
+from tests.docs.examples import ROOT, read_page
 from tests.http.test_tls import server_context
 from tests.raw_server import RawServer
 
