@@ -268,7 +268,7 @@ def test_wait_on_a_terminal_shows_the_job_queue_from_one_list(store: Simulator) 
     wait_until(lambda: run("get", "bad").stdout.startswith("bad\tsuccess"))
     with (
         Terminal(width=100) as terminal,
-        signal_when(lambda: any(PLACE.search(line) for line in terminal.screen())),
+        signal_when(lambda: sum(bool(PLACE.search(line)) for line in terminal.screen()) == 2),
     ):
         code, _ = terminal.run("wait", "a", "b")
     assert code == 130
