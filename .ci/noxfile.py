@@ -59,9 +59,9 @@ def oldest(session: nox.Session) -> None:
     run_suite(session, *RUN_ONCE)
 
 
-@nox.session(python="3.12")
+@nox.session(python="3.12", default=False)
 def eager(session: nox.Session) -> None:
-    """Run the suite with asyncio.eager_task_factory."""
+    """Run the suite with asyncio.eager_task_factory. The tests of tasks always use it too."""
     install(session, "-e", ".[test]")
     run_suite(session, "--event-loop=eager", *WITHOUT_OTHER_LOOPS)
 
