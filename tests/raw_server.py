@@ -172,3 +172,16 @@ def endless(start: bytes, repeated: bytes) -> Script:
 async def hang(_: asyncio.StreamWriter) -> None:
     """Send no response."""
     await asyncio.Event().wait()
+
+
+def send_in_parts(data: bytes, size: int, seconds: float = 0.0) -> Script:
+    """Send the headers, then ``size`` bytes at a time with a pause before each."""
+
+    async def script(writer: asyncio.StreamWriter) -> None:
+        writer.write(http(length=len(data)))
+        for start in range(0, len(data), size):
+            await asyncio.sleep(seconds)
+            writer.write(data[start : start + size])
+            await writer.drain()
+
+    return script

@@ -60,6 +60,7 @@ from tests.raw_server import (
     http,
     reset_after,
     send,
+    send_in_parts,
     unframed,
 )
 from tests.sessions import ONCE, assert_idle
@@ -521,25 +522,12 @@ class TestConnection:
         assert destination.read_bytes() == b""
 
 
-def send_slowly(data: bytes, size: int, seconds: float) -> Script:
-    """Send the headers, then ``size`` bytes at a time with a pause before each."""
-
-    async def script(writer: asyncio.StreamWriter) -> None:
-        writer.write(http(length=len(data)))
-        for start in range(0, len(data), size):
-            await asyncio.sleep(seconds)
-            writer.write(data[start : start + size])
-            await writer.drain()
-
-    return script
-
-
 @virtual_time
 class TestLeastSpeed:
     async def test_host_slower_than_a_kibibyte_in_the_request_timeout_is_abandoned(
         self, destination: Path
     ) -> None:
-        async with FileHost(send_slowly(bytes(9 * 1024), 1023, 9.9)) as host:
+        async with FileHost(send_in_parts(bytes(9 * 1024), 1023, 9.9)) as host:
             async with host.session(retry=ONCE) as session:
                 with pytest.raises(TransportError, match="less than 1024 bytes from") as caught:
                     await session.download("a", destination)
@@ -553,7 +541,7 @@ class TestLeastSpeed:
         self, destination: Path, size: int
     ) -> None:
         content = bytes(5 * 1024)
-        async with FileHost(send_slowly(content, size, 9.5 * size / 2048)) as host:
+        async with FileHost(send_in_parts(content, size, 9.5 * size / 2048)) as host:
             async with host.session(retry=ONCE) as session:
                 await session.download("a", destination)
         assert destination.read_bytes() == content
@@ -769,7 +757,7 @@ class TestPermits:
         connector = aiohttp.TCPConnector(limit=1)
         order: list[int] = []
         async with (
-            FileHost(*[send_slowly(CSV, 100, 9)] * 4) as host,
+            FileHost(*[send_in_parts(CSV, 100, 9)] * 4) as host,
             aiohttp.ClientSession(connector=connector) as http_session,
             host.session(http_session=http_session) as session,
         ):
@@ -820,7 +808,7 @@ class TestTimeout:
 
     @pytest.mark.parametrize(
         "script",
-        [hang, send_and_hang(http(CSV, length=99)), send_slowly(bytes(99 * 1024), 1024, 1)],
+        [hang, send_and_hang(http(CSV, length=99)), send_in_parts(bytes(99 * 1024), 1024, 1)],
         ids=["before the headers", "in the file", "slow"],
     )
     async def test_timeout_bounds_a_file_host(self, destination: Path, script: Script) -> None:
@@ -842,7 +830,7 @@ class TestTimeout:
 
     async def test_timeout_bounds_the_wait_for_a_permit(self, destination: Path) -> None:
         async with (
-            FileHost(send_slowly(bytes(99 * 1024), 1024, 1)) as host,
+            FileHost(send_in_parts(bytes(99 * 1024), 1024, 1)) as host,
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http_session,
             host.session(http_session=http_session) as session,
         ):

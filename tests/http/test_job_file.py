@@ -9,7 +9,7 @@ import io
 import itertools
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import aiohttp
@@ -30,7 +30,7 @@ from moltin_jobs import (
 from moltin_jobs.testing import Simulator
 from tests.file_host import FileHost, redirect, send_and_hang
 from tests.interruption import InterruptAt, cancel_now
-from tests.raw_server import Script, hang, http, send, unframed
+from tests.raw_server import Script, hang, http, send, send_in_parts, unframed
 from tests.sessions import assert_idle
 from tests.test_secrets import texts_of
 
@@ -60,17 +60,19 @@ READINGS: list[Reading] = [read_chunks, JobFile.read, read_rows]
 each_reading = pytest.mark.parametrize("reading", READINGS, ids=["chunks", "read", "rows"])
 
 
-def send_in_parts(data: bytes, size: int, seconds: float = 0.0) -> Script:
-    """Send the headers, then ``size`` bytes at a time with a pause before each."""
+@contextlib.asynccontextmanager
+async def count_turns() -> AsyncIterator[Iterator[int]]:
+    """Count how often other tasks can run in the block. The count is the next item."""
+    turns = itertools.count()
 
-    async def script(writer: asyncio.StreamWriter) -> None:
-        writer.write(http(length=len(data)))
-        for start in range(0, len(data), size):
-            await asyncio.sleep(seconds)
-            writer.write(data[start : start + size])
-            await writer.drain()
+    async def take_turns() -> None:
+        while True:
+            await asyncio.sleep(0)
+            next(turns)
 
-    return script
+    counting = asyncio.create_task(take_turns())
+    yield turns
+    counting.cancel()
 
 
 async def wait_for_disconnection(host: FileHost) -> None:
@@ -81,22 +83,13 @@ async def wait_for_disconnection(host: FileHost) -> None:
 
 class TestContent:
     async def test_rows_of_one_chunk_let_other_tasks_run(self) -> None:
-        turns = 0
-
-        async def count_turns() -> None:
-            nonlocal turns
-            while True:
-                await asyncio.sleep(0)
-                turns += 1
-
         async with FileHost(send(http(b"a\n" * 50_001))) as host, host.session() as session:
             async with session.open_file("a") as file:
                 rows = file.rows()
                 await anext(rows)
-                counting = asyncio.create_task(count_turns())
-                assert len([row async for row in rows]) == 49_999
-                counting.cancel()
-        assert turns >= 49
+                async with count_turns() as turns:
+                    assert len([row async for row in rows]) == 49_999
+        assert next(turns) >= 49
 
     async def test_chunks_are_the_bytes_of_the_file(self) -> None:
         content = random.randbytes(3 << 20)
@@ -151,23 +144,14 @@ class TestContent:
     async def test_compressed_file_is_decoded_in_chunks(self) -> None:
         content = b"id\n" + b"1\n" * (1 << 20)
         response = send(http(gzipped(content), headers=GZIP))
-        steps = 0
-
-        async def count_steps() -> None:
-            nonlocal steps
-            while True:
-                await asyncio.sleep(0)
-                steps += 1
-
         async with FileHost(response) as host, host.session() as session:
             async with session.open_file("a") as file:
                 assert file.length is None
-                counting = asyncio.create_task(count_steps())
-                chunks = await read_chunks(file)
-                counting.cancel()
+                async with count_turns() as turns:
+                    chunks = await read_chunks(file)
         assert b"".join(chunks) == content
         assert max(map(len, chunks)) <= 1 << 18
-        assert steps >= len(chunks) - 2, "other tasks run between two chunks"
+        assert next(turns) >= len(chunks) - 2, "other tasks run between two chunks"
 
     async def test_file_of_unknown_length_is_read(self) -> None:
         response = send(unframed(CSV, "Connection: close\r\n"), close=True)
