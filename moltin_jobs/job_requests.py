@@ -21,12 +21,13 @@ from ._api.parsing import (
 )
 from ._http.transport import Transport
 from ._polling.content_log import ContentLog
+from ._polling.queue_source import QueueSource
 from ._polling.retry import Retrier
 from ._polling.sources import IdSource, ListSnapshot, ListSource, Snapshot
 from ._tasks.operations import Operation
 from ._tasks.threads import run_in_thread
 from .errors import APIError, ConfigurationError, JobNotFoundError, single_line
-from .kinds import JobKind
+from .kinds import ORDERS, JobKind
 from .models import Job, JobProblem, JobState, QueuedJob
 from .queueing import estimate_queue
 
@@ -58,7 +59,9 @@ class JobRequests:
         operations = transport.operations
         fetch_problems = self.fetch_first_problems
         self.source: IdSource
-        if by_list and kind.lists_open_jobs:
+        if by_list and kind is ORDERS:
+            self.source = QueueSource(operations, self.fetch_job, self._fetch_list, fetch_problems)
+        elif by_list and kind.lists_open_jobs:
             self.source = ListSource(
                 operations, self.fetch_job, self._fetch_list, kind, fetch_problems
             )

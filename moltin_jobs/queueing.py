@@ -7,9 +7,11 @@ import datetime
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
+import attrs
+
 from .models import Job, JobState, QueuedJob
 
-_RECENT_RUNS = 50
+RECENT_RUNS = 50
 """Finished jobs whose run times are used, the last ones created."""
 _MAX_LIFETIME = datetime.timedelta(weeks=1)
 """Lifetime of a job. An end that is later than this is not credible."""
@@ -30,13 +32,37 @@ _WAITING_STATES = (JobState.PENDING, JobState.CANCELLING)
 _STARTED_STATES = (JobState.RUNNING, JobState.SUCCEEDED, JobState.FAILED)
 
 
-def estimate_queue(jobs: Iterable[Job], now: datetime.datetime) -> list[QueuedJob]:
-    """Return the jobs of a store that have not ended, in the order in which the service runs them.
+@attrs.frozen
+class JobQueue:
+    """Jobs of a store that have not ended, in the order in which the service runs them.
 
-    The service runs one job at a time, in the order of creation. The estimates use the mean and
-    the variance of the last fifty run times. The ranges include the uncertainty of the mean. The
-    sum of the runs before an end is taken as lognormal, and the time left for the running job as
-    that of the recent runs that took longer than it has so far.
+    The service runs one job at a time, in the order of creation.
+    """
+
+    jobs: Sequence[Job]
+    runs: Sequence[float]
+    """Recent run times in seconds."""
+    started_at: datetime.datetime | None
+    """Start of the first job if it is running, by the service's clock, or ``None``."""
+
+    @classmethod
+    def from_list(cls, jobs: Iterable[Job]) -> JobQueue:
+        """Return the queue that a list shows."""
+        by_creation = sorted(jobs, key=lambda job: job.created_at or _LATEST)
+        ordered = [(job, job.state) for job in by_creation]
+        runs, started_at = _measure_runs(ordered)
+        queue = _select_queue(ordered)
+        is_running = bool(queue) and queue[0].state is JobState.RUNNING
+        return cls(queue, runs, started_at if is_running else None)
+
+
+def estimate_queue(jobs: Iterable[Job], now: datetime.datetime) -> list[QueuedJob]:
+    """Return the jobs of a store that have not ended, with estimates of their times.
+
+    The jobs are in the order in which the service runs them. The estimates use the mean and the
+    variance of the last fifty run times. The ranges include the uncertainty of the mean. The sum of
+    the runs before an end is taken as lognormal, and the time left for the running job as that of
+    the recent runs that took longer than it has so far.
 
     An undocumented status may mean that a job has ended. Such a job is left out if a later one has
     started.
@@ -45,18 +71,15 @@ def estimate_queue(jobs: Iterable[Job], now: datetime.datetime) -> list[QueuedJo
         jobs: the list of order jobs, those of every ``job_type``.
         now: time of the list, by the service's clock.
     """
-    by_creation = sorted(jobs, key=lambda job: job.created_at or _LATEST)
-    ordered = [(job, job.state) for job in by_creation]
-    runs, started_at = _measure_runs(ordered)
-    queue = _select_queue(ordered)
-    if not runs:
-        return [QueuedJob(job=job, position=number) for number, job in enumerate(queue, 1)]
-    is_running = bool(queue) and queue[0].state is JobState.RUNNING
-    start = started_at if is_running and started_at is not None else now
+    queue = JobQueue.from_list(jobs)
+    if not queue.runs:
+        return [QueuedJob(job=job, position=number) for number, job in enumerate(queue.jobs, 1)]
+    start = now if queue.started_at is None else queue.started_at
     now = max(now, start)  # the local clock, without that of the service, may be late
-    ends = _estimate_ends(runs, (now - start).total_seconds(), len(queue))
+    ends = _estimate_ends(queue.runs, (now - start).total_seconds(), len(queue.jobs))
     estimated = []
-    for number, (job, (expected, earliest, latest)) in enumerate(zip(queue, ends, strict=True), 1):
+    pairs = zip(queue.jobs, ends, strict=True)
+    for number, (job, (expected, earliest, latest)) in enumerate(pairs, 1):
         end = _add(now, expected)
         estimated.append(
             QueuedJob(
@@ -79,7 +102,7 @@ def _measure_runs(
 
     A job starts when it is created, or when the job before it ends if that is later.
     """
-    runs = collections.deque[float](maxlen=_RECENT_RUNS)
+    runs = collections.deque[float](maxlen=RECENT_RUNS)
     running_since = None
     idle_since = _EARLIEST
     for job, state in ordered:

@@ -17,7 +17,12 @@ def polling_interval(polling: Polling, number: int) -> float:
     ``number`` counts the polls in the same state, from 0.
     """
     mean = _grow(polling.initial_interval, polling.multiplier, number, polling.max_interval)
-    return mean * (1 - polling.jitter) + _random(2 * mean * polling.jitter)
+    return add_jitter(mean, polling)
+
+
+def add_jitter(mean: float, polling: Polling) -> float:
+    """Return an interval that differs from ``mean`` by up to the ``jitter`` of ``polling``."""
+    return mean * (1 - polling.jitter) + random_up_to(2 * mean * polling.jitter)
 
 
 def retry_interval(retry: Retry, number: int) -> float:
@@ -26,7 +31,7 @@ def retry_interval(retry: Retry, number: int) -> float:
     ``number`` counts the attempts, from 0.
     """
     half = _grow(retry.initial_interval, 2, number, retry.max_interval) / 2
-    return half + _random(half)
+    return half + random_up_to(half)
 
 
 def _grow(initial: float, multiplier: float, number: int, maximum: float) -> float:
@@ -36,5 +41,6 @@ def _grow(initial: float, multiplier: float, number: int, maximum: float) -> flo
         return maximum
 
 
-def _random(maximum: float) -> float:
+def random_up_to(maximum: float) -> float:
+    """Return a random number from 0 to ``maximum``."""
     return float(backoff.full_jitter(maximum))

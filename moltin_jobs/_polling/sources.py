@@ -16,12 +16,14 @@ from typing import Any
 
 import attrs
 
-from .._tasks.operations import Operations
+from .._tasks.operations import Operations, Sleep
 from .._tasks.single_flight import SingleFlight
 from ..errors import MoltinJobsError, SessionClosedError
 from ..kinds import ORDERS, JobKind
 from ..models import Job, JobProblem, QueuedJob
 from ..queueing import estimate_queue
+from ..settings import Polling
+from .intervals import polling_interval
 from .retry import RecentJobs, requested_interval
 
 FALLBACK_SECONDS = 30.0
@@ -64,15 +66,15 @@ class ListSnapshot:
     def find(self, job_id: str) -> Job | None:
         """Return a job, or ``None`` if the list does not name it."""
         if self._by_id is None:  # only waits need it, not list_jobs()
-            self._by_id = {_key(job.id): job for job in self.jobs}
-        return self._by_id.get(_key(job_id))
+            self._by_id = {key_of(job.id): job for job in self.jobs}
+        return self._by_id.get(key_of(job_id))
 
     def find_queued(self, job_id: str) -> QueuedJob | None:
         """Return the position of a job, or ``None`` if it has ended."""
         if self._queued is None:  # once, although many waits may time out at the same moment
             queue = estimate_queue(self.jobs, self.now)
-            self._queued = {_key(queued.job.id): queued for queued in queue}
-        return self._queued.get(_key(job_id))
+            self._queued = {key_of(queued.job.id): queued for queued in queue}
+        return self._queued.get(key_of(job_id))
 
 
 @attrs.define
@@ -84,7 +86,9 @@ class Poll:
     fresh_after: float
     """The result of a request that started at this moment or later is recent enough."""
     is_final: bool
-    """Whether it is the last poll before the deadline, which joins no earlier request."""
+    """Whether it is the last poll before the deadline."""
+    join_after: float = -math.inf
+    """A request in flight is joined if it started at this moment or later."""
 
 
 FetchJob = Callable[[str, Snapshot | None], Coroutine[Any, Any, Snapshot]]
@@ -160,6 +164,17 @@ class IdSource:
         """Return the position of a job in the last list, or ``None`` without a useful list."""
         return None
 
+    def interval(self, job: Job, polling: Polling, number: int) -> float:
+        """Return the interval until the next poll of ``job``.
+
+        ``number`` counts the polls in the same state, from 0.
+        """
+        return polling_interval(polling, number)
+
+    def sleep_until(self, job_id: str, when: float) -> Sleep:
+        """Return the sleep of a wait, which the source may end early."""
+        return self.operations.sleep_until(when)
+
     def fetch(self, poll: Poll) -> Awaitable[Snapshot]:
         """Request the job, alone or together with other waits for it."""
         job_id = poll.job_id
@@ -198,7 +213,7 @@ class ListSource(IdSource):
         super().__init__(operations, fetch_job, kind, fetch_problems)
         self._fetch_list = fetch_list
         self._single_flight = SingleFlight(operations, self._refresh_list)
-        self._latest: ListSnapshot | None = None
+        self.latest: ListSnapshot | None = None
         self._fingerprint: int | None = None
         self._failures = 0
         self._fallback_until = -math.inf
@@ -209,37 +224,37 @@ class ListSource(IdSource):
         latest = await self._latest_list(poll)
         job = None if latest is None else latest.find(poll.job_id)
         if latest is None or job is None or (poll.is_final and not job.is_terminal):
-            return await super().fetch(poll)
+            return await self.fetch_by_id(poll)
         if latest.received_at - self._changed_at >= UNCHANGED_SECONDS:
             return await self._verify(poll, job, latest.received_at)
         return Snapshot(job, latest.received_at)
 
-    def find_queued(self, job_id: str) -> QueuedJob | None:
-        """Return the position of a job in the last list, or ``None`` without a useful list."""
-        is_fallback = asyncio.get_running_loop().time() < self._fallback_until
-        if self.kind is not ORDERS or self._latest is None or is_fallback:
-            return None
-        return self._latest.find_queued(job_id)
+    async def fetch_by_id(self, poll: Poll) -> Snapshot:
+        """Request the job by its id."""
+        return await super().fetch(poll)
 
     async def _latest_list(self, poll: Poll) -> ListSnapshot | None:
         """Return a list that is recent enough, or ``None`` while all jobs are polled by id."""
-        loop = asyncio.get_running_loop()
-        if loop.time() < self._fallback_until:
+        if self.is_fallback():
             return None
         try:
             latest: ListSnapshot = await fetch_shared(self._single_flight, poll)
         except MoltinJobsError as error:
-            is_fallback = loop.time() < self._fallback_until and not requested_interval(error)
-            if not is_fallback and not poll.is_final:
+            is_useless = self.is_fallback() and not requested_interval(error)
+            if not is_useless and not poll.is_final:
                 raise
             return None  # poll by id now: if that fails too, its error is more specific
         return latest
+
+    def is_fallback(self) -> bool:
+        """Return whether all jobs are polled by id for a while."""
+        return asyncio.get_running_loop().time() < self._fallback_until
 
     async def _verify(self, poll: Poll, listed: Job, now: float) -> Snapshot:
         """Poll one job by id, and all of them if the list proves to be outdated."""
         changed_at, self._changed_at = self._changed_at, now  # other waits need not verify it too
         try:
-            snapshot = await super().fetch(poll)
+            snapshot = await self.fetch_by_id(poll)
         except BaseException:
             if self._changed_at == now:
                 self._changed_at = changed_at
@@ -260,11 +275,16 @@ class ListSource(IdSource):
                 self._fall_back(f"failed: {error}")
             raise
         self._failures = 0
-        self._latest = latest
+        self.latest = latest
         if latest.fingerprint != self._fingerprint:
             self._fingerprint, self._changed_at = latest.fingerprint, latest.received_at
         self._check_usefulness(latest)
+        if not self.is_fallback():
+            self.on_list(latest)
         return latest
+
+    def on_list(self, latest: ListSnapshot) -> None:
+        """Handle a new list that is of use."""
 
     def _check_usefulness(self, latest: ListSnapshot) -> None:
         waits = self.waits
@@ -274,13 +294,18 @@ class ListSource(IdSource):
         elif listed * 2 < len(waits):
             self._fall_back(f"names {listed} of {len(waits)} jobs")
 
+    def on_fallback(self) -> None:
+        """Handle the beginning of polls by id."""
+
     def _fall_back(self, reason: str) -> None:
         self._fallback_until = asyncio.get_running_loop().time() + FALLBACK_SECONDS
         extra = {"job_kind": self.kind.name}
         _log.info("polling by id for %.0f s: the list %s", FALLBACK_SECONDS, reason, extra=extra)
+        self.on_fallback()
 
 
-def _key(job_id: str) -> str:
+def key_of(job_id: str) -> str:
+    """Return the key by which a job of a list is found."""
     # Only UUIDs are compared without regard to case: two other ids that differ only in case may be
     # those of different jobs.
     return job_id.lower() if _UUID.fullmatch(job_id) else job_id
@@ -288,5 +313,4 @@ def _key(job_id: str) -> str:
 
 def fetch_shared(flight: SingleFlight[Any], poll: Poll) -> Coroutine[Any, Any, Any]:
     """Return the result of a shared request that is recent enough for ``poll``."""
-    join_after = poll.fresh_after if poll.is_final else -math.inf
-    return flight.get(fresh_after=poll.fresh_after, join_after=join_after)
+    return flight.get(fresh_after=poll.fresh_after, join_after=poll.join_after)

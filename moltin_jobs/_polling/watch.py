@@ -100,7 +100,8 @@ class JobWatch(AsyncIterator[Job]):
                         await self._await_poll_task(self._poll_task, None)
                         continue
                     if self.next_poll_at is not None and self.next_poll_at > clock():
-                        await self._source.operations.sleep_until(self.next_poll_at)
+                        if await self._source.sleep_until(self.job_id, self.next_poll_at):
+                            self.next_poll_at = clock()
                     await self._poll()
             self.next_poll_at = None
             failure = await self._fetch_failure(self.job)
@@ -185,7 +186,7 @@ class JobWatch(AsyncIterator[Job]):
 
     async def _next(self) -> Job:
         """Return the job when its status has changed, or when a heartbeat is due."""
-        clock, operations = asyncio.get_running_loop().time, self._source.operations
+        clock, source = asyncio.get_running_loop().time, self._source
         heartbeat_at = self._heartbeat_at  # infinite before the first item
         while True:
             if self._poll_task is not None:
@@ -196,10 +197,11 @@ class JobWatch(AsyncIterator[Job]):
                 break
             due = self.next_poll_at
             if due is not None and due > clock():
-                await operations.sleep_until(min(due, heartbeat_at))
-                if heartbeat_at < due:
+                if await source.sleep_until(self.job_id, min(due, heartbeat_at)):
+                    self.next_poll_at = clock()
+                elif heartbeat_at < due:
                     break
-            self._poll_task = operations.create_task(self._run_poll_task())
+            self._poll_task = source.operations.create_task(self._run_poll_task())
         assert self.job is not None, "there was a response"  # noqa: S101
         return self.job
 
@@ -229,15 +231,16 @@ class JobWatch(AsyncIterator[Job]):
         self._source.polls += 1
         due, self.next_poll_at = self.next_poll_at, None
         is_final = due is not None and due >= self._final_poll_at
-        fresh_after = now - self._interval / 2
+        fresh_after, join_after = now - self._interval / 2, -math.inf
         if is_final:
             # Accept a final poll that started slightly earlier, so that waits with the same timeout
             # share it.
             fresh_after = self._final_poll_at - (self._deadline - self._final_poll_at) / 10
+            join_after = fresh_after
         try:
             # Do not bind the awaitable: the suspended coroutine would keep it between polls.
             snapshot = await self._source.fetch(
-                Poll(self.job_id, self._snapshot, fresh_after, is_final)
+                Poll(self.job_id, self._snapshot, fresh_after, is_final, join_after)
             )
         except MoltinJobsError as error:
             if not self._on_failure(error):
@@ -260,7 +263,8 @@ class JobWatch(AsyncIterator[Job]):
         self.consecutive_failures = 0
         if previous is not None and job is not previous and job.state is not previous.state:
             self._interval_number = 0
-        self._plan(snapshot.received_at, 0.0)
+        interval = self._source.interval(job, self._polling, self._interval_number)
+        self._plan(snapshot.received_at, interval)
         if _log.isEnabledFor(logging.DEBUG):
             extra: dict[str, object] = {"job_status": job.status}
             if not job.is_terminal:
@@ -293,7 +297,8 @@ class JobWatch(AsyncIterator[Job]):
             return False
         # Drop the traceback: its frames refer to this watch, which would create a cycle.
         self.last_error = error.with_traceback(None)
-        self._plan(now, requested_interval(error))
+        interval = polling_interval(self._polling, self._interval_number)
+        self._plan(now, max(interval, requested_interval(error)))
         extra["retry_in"] = self._interval
         limit = ""
         if max_outage is not None and max_outage < self._timeout:  # otherwise it is never reached
@@ -303,10 +308,10 @@ class JobWatch(AsyncIterator[Job]):
         self._log_poll(level, extra, message, self.polls, self._interval, limit, error)
         return True
 
-    def _plan(self, received_at: float, min_interval: float) -> None:
-        self._interval = max(polling_interval(self._polling, self._interval_number), min_interval)
+    def _plan(self, received_at: float, interval: float) -> None:
+        self._interval = interval
         self._interval_number += 1
-        due = received_at + self._interval
+        due = received_at + interval
         if due >= self._final_poll_at:
             due = max(self._final_poll_at, asyncio.get_running_loop().time())
         self.next_poll_at = due

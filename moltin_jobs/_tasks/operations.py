@@ -49,7 +49,7 @@ class Operations:
             raise SessionClosedError
         return loop
 
-    def sleep_until(self, when: float) -> asyncio.Future[None]:
+    def sleep_until(self, when: float) -> Sleep:
         """Return a future that is done at ``when``. Await it within an operation."""
         self.get_loop()
         sleep = Sleep(self.alarms)
@@ -93,8 +93,8 @@ class Operations:
         self.alarms.stop()
 
 
-class Sleep(asyncio.Future[None]):
-    """Future that an alarm completes."""
+class Sleep(asyncio.Future[bool]):
+    """Future that an alarm completes. Its result is whether `wake` has ended it early."""
 
     __slots__ = ("_alarms", "alarm_number")
 
@@ -109,9 +109,15 @@ class Sleep(asyncio.Future[None]):
         return super().cancel(msg)
 
     def on_alarm(self) -> None:
-        """Wake the waiter."""
+        """End the sleep at its time."""
         if not self.done():
-            self.set_result(None)
+            self.set_result(False)
+
+    def wake(self) -> None:
+        """End the sleep early, if it has not ended."""
+        if not self.done():
+            self._alarms.clear(self)
+            self.set_result(True)
 
 
 @attrs.define(eq=False)
