@@ -1,38 +1,28 @@
-"""Instructions and processor time of a lookup of a new id, with 64 in flight."""
+"""Cost of a lookup of a new id, with 64 in flight."""
 
-import asyncio
 import contextlib
-import functools
+import datetime
 import importlib
 import itertools
-import json
-import time
-import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import aiohttp
 
-from benchmarks.instructions import (
-    instructions_per_operation,
-    is_available,
-    print_instructions,
-    print_unavailable,
-)
-from benchmarks.measure import OURS, measure_interleaved, print_ratios, skip_if_missing
-from benchmarks.models import pydantic_job
+from benchmarks.costs import Comparison
+from benchmarks.instructions import Contender, Operate
+from benchmarks.measure import OURS, run_concurrently
 from benchmarks.server import run_server
 from moltin_jobs import JobsSession
 
 CONCURRENCY = 64
-BATCH = 250
-ROUNDS = 20  # so 5,000 lookups each
 BASELINE = "aiohttp `get` + `json`"
 HEADERS = {"Authorization": "Bearer a-bearer-token"}
 
 Lookup = Callable[[str], Awaitable[object]]
-Contender = Callable[[str], AbstractAsyncContextManager[Lookup]]
+Client = Callable[[str], AbstractAsyncContextManager[Lookup]]
+"""Takes the URL of the server."""
 
 
 @contextlib.asynccontextmanager
@@ -42,9 +32,9 @@ async def ours(url: str) -> AsyncIterator[Lookup]:
         yield session.get_job
 
 
-def plain_aiohttp(read: Callable[[aiohttp.ClientResponse], Awaitable[object]]) -> Contender:
+def plain_aiohttp(read: Callable[[aiohttp.ClientResponse], Awaitable[object]]) -> Client:
     @contextlib.asynccontextmanager
-    async def contender(url: str) -> AsyncIterator[Lookup]:
+    async def client(url: str) -> AsyncIterator[Lookup]:
         async with aiohttp.ClientSession(headers=HEADERS) as http:
 
             async def lookup(job_id: str) -> object:
@@ -53,15 +43,45 @@ def plain_aiohttp(read: Callable[[aiohttp.ClientResponse], Awaitable[object]]) -
 
             yield lookup
 
-    return contender
+    return client
+
+
+def pydantic_decoder() -> Callable[[bytes], object]:
+    """Return a decoder of a body that uses a frozen pydantic model."""
+    from pydantic import BaseModel, Field
+
+    class Timestamps(BaseModel):
+        created_at: datetime.datetime
+        updated_at: datetime.datetime
+
+    class Links(BaseModel):
+        self_url: str = Field(alias="self")
+
+    class Link(BaseModel):
+        href: str
+
+    class Job(BaseModel, frozen=True):
+        id: str
+        type: str
+        job_type: str
+        status: str
+        error: str | None = None
+        timestamps: Timestamps
+        links: Links
+        link: Link
+
+    class Envelope(BaseModel):
+        data: Job
+
+    return lambda body: Envelope.model_validate_json(body).data
 
 
 @contextlib.asynccontextmanager
 async def aiohttp_pydantic(url: str) -> AsyncIterator[Lookup]:
-    decode = pydantic_job()
+    decode = pydantic_decoder()
     async with aiohttp.ClientSession(headers=HEADERS) as http:
 
-        async def lookup(job_id: str) -> Any:
+        async def lookup(job_id: str) -> object:
             async with http.get(f"{url}/v2/jobs/{job_id}") as response:
                 return decode(await response.read())
 
@@ -70,10 +90,10 @@ async def aiohttp_pydantic(url: str) -> AsyncIterator[Lookup]:
 
 @contextlib.asynccontextmanager
 async def httpx_pydantic(url: str) -> AsyncIterator[Lookup]:
-    httpx, decode = importlib.import_module("httpx"), pydantic_job()
+    httpx, decode = importlib.import_module("httpx"), pydantic_decoder()
     async with httpx.AsyncClient(headers=HEADERS) as http:
 
-        async def lookup(job_id: str) -> Any:
+        async def lookup(job_id: str) -> object:
             return decode((await http.get(f"{url}/v2/jobs/{job_id}")).content)
 
         yield lookup
@@ -116,122 +136,41 @@ async def niquests(url: str) -> AsyncIterator[Lookup]:
         yield lookup
 
 
-class Connection(asyncio.Protocol):
-    """Minimal HTTP/1.1: one request after another."""
+def new_ids(client: Client) -> Contender:
+    """Look up ids that the client has not looked up before."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._received = b""
+    @contextlib.asynccontextmanager
+    async def contender(url: str) -> AsyncIterator[Operate]:
+        ids = (f"job-{number}" for number in itertools.count())
+        async with client(url) as lookup:
+            yield lambda number: run_concurrently(
+                lookup, itertools.islice(ids, number), CONCURRENCY
+            )
 
-    def get(self, path: str, host: str) -> asyncio.Future[bytes]:
-        self._response: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        headers = f"Host: {host}\r\nAuthorization: {HEADERS['Authorization']}\r\n"
-        self._transport.write(f"GET {path} HTTP/1.1\r\n{headers}\r\n".encode())
-        return self._response
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        head, separator, body = self._received.partition(b"\r\n\r\n")
-        if separator:
-            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-            if len(body) >= length:
-                self._received = b""
-                self._response.set_result(body)
-
-
-@contextlib.asynccontextmanager
-async def bare_protocol(url: str) -> AsyncIterator[Lookup]:
-    host, _, port = url.removeprefix("http://").partition(":")
-    loop = asyncio.get_running_loop()
-    connections = [
-        (await loop.create_connection(Connection, host, int(port)))[1] for _ in range(CONCURRENCY)
-    ]
-    idle = connections.copy()
-
-    async def lookup(job_id: str) -> Any:
-        connection = idle.pop()
-        body = await connection.get(f"/v2/jobs/{job_id}", host)
-        idle.append(connection)
-        return json.loads(body)
-
-    yield lookup
-    for connection in connections:
-        connection._transport.close()  # noqa: SLF001 (in the same module)
+    return contender
 
 
 CONTENDERS: dict[str, Contender] = {
-    OURS: ours,
-    "aiohttp `get` + `read`": plain_aiohttp(aiohttp.ClientResponse.read),
-    BASELINE: plain_aiohttp(aiohttp.ClientResponse.json),
-    "aiohttp + pydantic": aiohttp_pydantic,
-    "httpx + pydantic": httpx_pydantic,
-    "azure-core's pipeline": azure_core,
-    "niquests": niquests,
-    "a bare `asyncio.Protocol`, without checks": bare_protocol,
+    OURS: new_ids(ours),
+    BASELINE: new_ids(plain_aiohttp(aiohttp.ClientResponse.json)),
+    "aiohttp `get` + `read`": new_ids(plain_aiohttp(aiohttp.ClientResponse.read)),
+    "aiohttp + pydantic": new_ids(aiohttp_pydantic),
+    "niquests": new_ids(niquests),
+    "azure-core's pipeline": new_ids(azure_core),
+    "httpx + pydantic": new_ids(httpx_pydantic),
 }
 
-
-async def look_up_batch(lookup: Lookup, numbers: Iterator[int]) -> None:
-    await look_up_all(lookup, itertools.islice(numbers, BATCH))
-
-
-async def look_up_all(lookup: Lookup, numbers: Iterator[int]) -> None:
-    """Look up the jobs of these numbers, 64 at a time."""
-
-    async def work() -> None:
-        for number in numbers:
-            await lookup(f"job-{number}")
-
-    await asyncio.gather(*(work() for _ in range(CONCURRENCY)))
-
-
-async def execute(name: str, url: str, number: int) -> None:
-    """Look up a number of jobs, for the count of instructions."""
-    async with CONTENDERS[name](url) as lookup:
-        await look_up_all(lookup, iter(range(number)))
-
-
-async def measure_lookups(url: str, rounds: int) -> dict[str, list[float]]:
-    numbers = itertools.count()
-    async with contextlib.AsyncExitStack() as stack:
-        batches = {}
-        for name, contender in CONTENDERS.items():
-            with skip_if_missing(name):
-                lookup = await stack.enter_async_context(contender(url))
-                batches[name] = functools.partial(look_up_batch, lookup, numbers)
-        return await measure_interleaved(batches, rounds)
-
-
-def server_seconds(url: str) -> float:
-    """Return the processor time that the server has used."""
-    with urllib.request.urlopen(f"{url}/cpu") as response:  # noqa: S310 (our own server)
-        return float(response.read())
-
-
-def measure_instructions() -> None:
-    """Print the instructions of a lookup."""
-    title = f"Instructions of a lookup of a new id, with {CONCURRENCY} in flight:"
-    if not is_available():
-        print_unavailable(title)
-        return
-    with run_server() as url:
-        counts = {
-            name: instructions_per_operation("benchmarks.lookup:execute", name, url)
-            for name in (OURS, BASELINE)
-        }
-    print_instructions(title, "client", counts, BASELINE, {OURS: 1.0})
+LOOKUPS = Comparison(
+    title=f"Lookups of new ids over HTTP, {CONCURRENCY} in flight",
+    operation="lookup",
+    target="benchmarks.lookup:CONTENDERS",
+    baseline=BASELINE,
+    goals={OURS: 1.00},
+    packages=("aiohttp", "azure-core", "httpx", "niquests", "pydantic"),
+    slow=["httpx + pydantic"],
+)
 
 
 def run(*, full: bool) -> None:
-    measure_instructions()
     with run_server() as url:
-        server_start, start = server_seconds(url), time.perf_counter()
-        seconds = asyncio.run(measure_lookups(url, ROUNDS * (5 if full else 1)))
-        utilization = (server_seconds(url) - server_start) / (time.perf_counter() - start)
-    lookups = len(seconds[BASELINE]) * BATCH
-    title = (
-        f"{lookups:,} lookups of new ids by each client, with {CONCURRENCY} in flight "
-        f"(the server's process used {utilization:.0%} of a core):"
-    )
-    print_ratios(title, "client", seconds, BASELINE, BATCH)
+        LOOKUPS.print_costs(url, full=full)

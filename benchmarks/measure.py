@@ -3,25 +3,24 @@
 The batches of the contenders are interleaved, so that a disturbance affects all of them.
 """
 
+import asyncio
 import contextlib
 import gc
 import random
 import resource
 import statistics
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks.table import print_table
 
 OURS = "this client"
 
+T = TypeVar("T")
+
 Batch = Callable[[], Awaitable[object]]
-
-
-def processor_seconds() -> float:
-    """Return the processor time that this process has used."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
 
 
 def resident_bytes() -> int:
@@ -39,6 +38,19 @@ def skip_if_missing(name: str) -> Iterator[None]:
         print(f"skipped {name}: {error}; install the extra `bench`\n")
 
 
+async def run_concurrently(
+    operation: Callable[[T], Awaitable[object]], arguments: Iterable[T], concurrency: int
+) -> None:
+    """Run an operation with each of the arguments, at most ``concurrency`` at a time."""
+    remaining = iter(arguments)
+
+    async def work() -> None:
+        for argument in remaining:
+            await operation(argument)
+
+    await asyncio.gather(*(work() for _ in range(concurrency)))
+
+
 async def measure_interleaved(batches: Mapping[str, Batch], rounds: int) -> dict[str, list[float]]:
     """Return the processor time in seconds of each contender's batch in each round."""
     seconds: dict[str, list[float]] = {name: [] for name in batches}
@@ -49,9 +61,9 @@ async def measure_interleaved(batches: Mapping[str, Batch], rounds: int) -> dict
         random.shuffle(contenders)
         for name, batch in contenders:
             gc.collect()
-            start = processor_seconds()
+            start = time.process_time()
             await batch()
-            seconds[name].append(processor_seconds() - start)
+            seconds[name].append(time.process_time() - start)
     return seconds
 
 

@@ -14,8 +14,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from benchmarks.measure import processor_seconds
-
 BODY = (
     '{"data": {"id": "%s", "type": "job", "job_type": "order_export", "status": "%s", '
     '"link": {"href": ""}, "links": {"self": "https://api.moltin.com/v2/jobs/%s"}, '
@@ -58,13 +56,10 @@ class JobsProtocol(asyncio.Protocol):
     def _response(self, request: bytes) -> bytes:
         path = request[: request.index(b"\r\n")].split(b" ")[1]
         job_id = path.rpartition(b"/")[2]
-        if path == b"/cpu":
-            body = str(processor_seconds()).encode()
-        else:
-            self._requests[job_id] += 1
-            has_ended = self._pending_polls and self._requests[job_id] > self._pending_polls
-            text = job_id.decode()
-            body = (BODY % (text, "success" if has_ended else "pending", text)).encode()
+        self._requests[job_id] += 1
+        has_ended = self._pending_polls and self._requests[job_id] > self._pending_polls
+        text = job_id.decode()
+        body = (BODY % (text, "success" if has_ended else "pending", text)).encode()
         content_type = b"Content-Type: application/json\r\n"
         head = b"HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n" % (content_type, len(body))
         return head + body

@@ -9,13 +9,14 @@ import itertools
 import logging
 from collections.abc import Iterable
 
-from benchmarks.lookup import look_up_all
-from benchmarks.measure import resident_bytes
+from benchmarks.measure import resident_bytes, run_concurrently
 from benchmarks.server import run_server
 from benchmarks.table import print_table
 from moltin_jobs import JobsSession, Polling, Retry
 
 STEPS = 10
+CONCURRENCY = 64
+IDS = [f"job-{number}" for number in range(500)]
 FAULT_INTERVAL = 10
 RETRY = Retry(max_attempts=8, initial_interval=0.001)
 POLLING = Polling(initial_interval=0.05, max_outage=None)
@@ -34,7 +35,8 @@ async def measure_memory(url: str, operation: str, step: int) -> list[float]:
     ) as session:
         for _ in range(STEPS):
             if operation == "lookups":
-                await look_up_all(session.get_job, (number % 500 for number in range(step)))
+                ids = itertools.islice(itertools.cycle(IDS), step)
+                await run_concurrently(session.get_job, ids, CONCURRENCY)
             else:
                 await wait_for_all(session, step, numbers)
             gc.collect()
