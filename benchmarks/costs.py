@@ -70,7 +70,7 @@ class Comparison:
         }
         rows = []
         for name, count in counts.items():
-            ratio = round(count / counts[self.baseline], 2)
+            ratio = round(count / counts[self.baseline], 2)  # counts repeat within about 0.5 %
             goal = self.goals.get(name)
             verdict = ("", "") if goal is None else (f"{goal:.2f}", ("no", "yes")[ratio <= goal])
             rows.append((name, f"{count / 1000:,.1f} thousand", f"{ratio:.2f}", *verdict))
