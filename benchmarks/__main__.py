@@ -14,7 +14,8 @@ from pathlib import Path
 PARTS = {
     "lookup": "cost of a lookup, beside other clients",
     "calls": "the functions of this client that one poll enters",
-    "lists": "waits polled by id and by list, in virtual time: 300 waits, or 1,000 with --full",
+    "lag": "lag behind the ends of jobs, and requests, of three ways to poll (a simulation); for "
+    "1,000 waits too with --full, which takes ten minutes",
     "pace": "number of polls against detection lag, for several schedules (a simulation)",
     "shared": "one rate limit for three processes over Redis, beside other libraries",
     "soak": "memory during 20,000 lookups and 2,000 waits with faults; ten times as many with "
@@ -34,7 +35,9 @@ def main() -> None:
     )
     parser.add_argument("parts", nargs="*", metavar="NAME", help="parts to run (default: all)")
     parser.add_argument("--full", action="store_true", help="measure more rounds or larger sizes")
-    parser.add_argument("--plot", type=Path, metavar="DIR", help="write plots of `pace` there")
+    parser.add_argument(
+        "--plot", type=Path, metavar="DIR", help="write plots of `pace` and `lag` there"
+    )
     arguments = parser.parse_args()
     unknown = set(arguments.parts) - set(PARTS)
     if unknown:

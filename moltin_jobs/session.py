@@ -83,8 +83,8 @@ class JobsSession:
         retry: retries of everything but polls.
         polling: intervals of the polls of a wait.
         poll_by: ``"id"``, or ``"list"`` to serve all waits for jobs of one kind by one list.
-            Releases and jobs missing from the list are polled by id. If the list is too large or
-            fails, all jobs of the kind are polled by id.
+            Releases, jobs missing from the list and the order job that runs are polled by id. If
+            the list is too large or fails, all jobs of the kind are polled by id.
         http_session: an ``aiohttp.ClientSession`` for all requests, downloads included. It is never
             closed. Its cookie jar also stores cookies of file hosts.
         headers: headers to add to each request of the API. The hosts of files do not get them.

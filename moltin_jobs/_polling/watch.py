@@ -99,9 +99,13 @@ class JobWatch(AsyncIterator[Job]):
                     if self._poll_task is not None:
                         await self._await_poll_task(self._poll_task, None)
                         continue
-                    if self.next_poll_at is not None and self.next_poll_at > clock():
-                        if await self._source.sleep_until(self.job_id, self.next_poll_at):
-                            self.next_poll_at = clock()
+                    due = self.next_poll_at
+                    if (
+                        due is not None
+                        and due > clock()
+                        and await self._source.sleep_until(self.job_id, due)
+                    ):
+                        self.next_poll_at = clock()
                     await self._poll()
             self.next_poll_at = None
             failure = await self._fetch_failure(self.job)
