@@ -9,6 +9,7 @@ import collections
 import contextlib
 import logging
 import math
+from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
 from .errors import ConfigurationError, single_line
@@ -34,10 +35,10 @@ and this margin before its result is needed."""
 MAX_DELAY = 0.1
 """Seconds after which an unused reservation expires."""
 RESPONSE_TIMEOUT = 0.25
-"""Seconds after which Redis counts as unavailable."""
+"""Seconds without a response after which Redis counts as unavailable."""
 COMMAND_TIMEOUT = 1.0
 """Seconds after which a command is cancelled. It is longer than RESPONSE_TIMEOUT because a command
-that has to connect takes several round trips."""
+that has to connect takes several round trips, each of which may take that long."""
 RETRY_INTERVAL = 0.1
 """Seconds between a failed command and the next one."""
 
@@ -102,7 +103,7 @@ class RedisLimiter:
         check_text("store", store)
         check_count("rate_limit", rate_limit)
         check_count("processes", processes)
-        self._redis = _create_client(url)
+        self._redis = _create_client(url, self._on_connect)
         self._store = store
         self._rate_limit = rate_limit
         self._has_warned_of_rate_limit = False
@@ -117,6 +118,7 @@ class RedisLimiter:
         # Limits how many slots are reserved in advance.
         self._slots_used_in_a_row = 0
         self._command: asyncio.Task[None] | None = None
+        self._connected_at = -math.inf
         # Time before the start of a slot at which the next command must be sent.
         self._lead = LEAD_MARGIN
         self._available = True
@@ -200,12 +202,9 @@ class RedisLimiter:
         if _now() >= self._retry_at:
             command = self._start_command(max(1, self._missing_slots()))
             if self._available:
-                await asyncio.wait({command}, timeout=RESPONSE_TIMEOUT)
+                await asyncio.wait({command})
                 self._check_open()
-                if command.done():
-                    command.result()  # re-raises an unexpected exception
-                else:
-                    self._handle_failure(TimeoutError())
+                command.result()  # re-raises an unexpected exception
         if not self._available:
             self._add_reservation(_now())
 
@@ -239,12 +238,14 @@ class RedisLimiter:
                     RESERVE_SCRIPT, 1, f"moltin-jobs:{self._store}", *script_arguments
                 )
             now = _now()
-            if now - sent_at > RESPONSE_TIMEOUT:
+            # The script ran after the command had connected, if it had to.
+            round_trip = now - max(sent_at, self._connected_at)
+            if round_trip > RESPONSE_TIMEOUT:
                 raise TimeoutError  # late slots would overlap with the next reservation
         except (redis.RedisError, OSError) as error:
             self._handle_failure(error)
             return
-        self._lead = now - sent_at + LEAD_MARGIN
+        self._lead = round_trip + LEAD_MARGIN
         if not self._available:
             self._available = True
             self._retry_at = -math.inf
@@ -265,6 +266,10 @@ class RedisLimiter:
                 rate_limit,
             )
 
+    async def _on_connect(self, connection: Any) -> None:
+        await connection.on_connect()
+        self._connected_at = _now()
+
     def _handle_failure(self, error: Exception) -> None:
         self._retry_at = _now() + RETRY_INTERVAL
         if self._available:
@@ -273,7 +278,9 @@ class RedisLimiter:
             # Until now the slots came from Redis. The first slot of this process's own share begins
             # one `_own_interval` from now, or from the last reservation if that is later.
             self._last_reservation = max(self._last_reservation, _now())
-            reason = single_line(str(error)) or f"no response within {RESPONSE_TIMEOUT} s"
+            reason = single_line(str(error))
+            if isinstance(error, TimeoutError | redis.TimeoutError):
+                reason = f"no response within {RESPONSE_TIMEOUT} s"
             _log.warning(
                 "store %s: Redis is unavailable, limiting this process to its own share of "
                 "%.1f requests a second: %s",
@@ -294,11 +301,18 @@ class RedisLimiter:
             self._reservations.popleft()
 
 
-def _create_client(url: str) -> Any:
+def _create_client(url: str, on_connect: Callable[[Any], Awaitable[None]]) -> Any:
     # Redis, or a proxy in front of it, may close an idle connection. So retry once, immediately.
-    retry = Retry(NoBackoff(), 1)
+    retry = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
     try:
-        client = redis.asyncio.from_url(url, retry=retry, retry_on_error=[redis.ConnectionError])
+        client = redis.asyncio.from_url(
+            url,
+            retry=retry,
+            retry_on_error=[redis.ConnectionError],
+            redis_connect_func=on_connect,
+            socket_connect_timeout=COMMAND_TIMEOUT,
+            socket_timeout=RESPONSE_TIMEOUT,
+        )
         client.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # does not connect
     except (ValueError, AttributeError, TypeError):
         # The message leaves the URL out, since it may contain a password.

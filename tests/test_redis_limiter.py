@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from redis.asyncio import Redis
@@ -18,6 +17,7 @@ import moltin_jobs.redis_limiter
 from moltin_jobs import ConfigurationError, JobsSession
 from moltin_jobs.redis_limiter import RedisLimiter
 from moltin_jobs.testing.simulator import Fault, Simulator
+from tests.distant_redis import move_away
 from tests.redis_server import MISSING, RedisServer
 
 UNREACHABLE = "redis://127.0.0.1:1"  # connecting to port 1 is refused at once
@@ -52,42 +52,6 @@ async def create_limiter(redis: RedisServer) -> AsyncIterator[CreateLimiter]:
             return limiter
 
         yield create
-
-
-@contextlib.asynccontextmanager
-async def proxy(url: str, round_trip: float) -> AsyncIterator[str]:
-    """Forward connections to ``url``, and delay what they carry by a ``round_trip``."""
-    loop = asyncio.get_running_loop()
-    connections: set[asyncio.Task[None]] = set()
-
-    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            loop.call_later(round_trip / 2, writer.write, data)
-        await asyncio.sleep(round_trip / 2)
-        writer.close()
-
-    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        redis_reader, redis_writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
-        try:
-            await asyncio.gather(forward(reader, redis_writer), forward(redis_reader, writer))
-        finally:
-            for open_writer in writer, redis_writer:
-                open_writer.close()
-                with contextlib.suppress(ConnectionError):
-                    await open_writer.wait_closed()
-
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connections.add(asyncio.create_task(connect(reader, writer)))
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    try:
-        yield f"redis://127.0.0.1:{port}"
-    finally:
-        server.close()
-        for connection in connections:
-            connection.cancel()
-        await asyncio.gather(*connections, return_exceptions=True)
 
 
 async def acquire_times(limiter: RedisLimiter, count: int) -> list[float]:
@@ -205,7 +169,7 @@ class TestSlots:
     async def test_acquire_with_redis_50_ms_away_reaches_nine_tenths_of_the_rate(
         self, redis: RedisServer, create_limiter: CreateLimiter
     ) -> None:
-        async with proxy(redis.url, 0.05) as url:
+        async with move_away(redis.url, 0.05) as url:
             limiter = create_limiter(url=url)
             times = await acquire_times(limiter, 180)
             await limiter.close()
@@ -215,7 +179,7 @@ class TestSlots:
     async def test_acquire_at_different_distances_starves_no_process(
         self, redis: RedisServer, create_limiter: CreateLimiter
     ) -> None:
-        async with proxy(redis.url, 0.05) as url:
+        async with move_away(redis.url, 0.05) as url:
             limiters = create_limiter(), create_limiter(url=url)
             near: list[float] = []
             far: list[float] = []
@@ -245,7 +209,7 @@ class TestAbandonedReservations:
     async def test_acquire_cancelled_before_response_leaves_reservation_to_next_caller(
         self, redis: RedisServer, create_limiter: CreateLimiter
     ) -> None:
-        async with proxy(redis.url, 0.06) as url:
+        async with move_away(redis.url, 0.06) as url:
             limiter = create_limiter(rate_limit=2, url=url)
             await limiter.acquire()
             start = time.monotonic()
@@ -431,16 +395,30 @@ class TestUnavailable:
         redis.resume()
 
     @needs_redis
-    async def test_acquire_when_connecting_is_slow_reaches_redis_later(
+    async def test_acquire_when_only_connecting_takes_long_uses_redis_without_warning(
         self, redis: RedisServer, create_limiter: CreateLimiter, caplog: pytest.LogCaptureFixture
     ) -> None:
-        caplog.set_level(logging.INFO, "moltin_jobs.redis")
-        async with proxy(redis.url, 0.15) as url:  # connecting takes two round trips
+        async with move_away(redis.url, 0.11) as url:  # connecting takes two round trips more
             limiter = create_limiter(url=url)
-            await acquire_until(limiter, time.monotonic() + 1.5, [])
+            await limiter.acquire()
+            await command(redis, "CLIENT", "KILL", "TYPE", "normal")
+            await asyncio.sleep(0.2)
+            await limiter.acquire()  # connects again
             await limiter.close()
-        assert "no response within 0.25 s" in messages(caplog, logging.WARNING)[0]
-        assert messages(caplog, logging.INFO) == ["store a: Redis is available again"]
+        assert messages(caplog, logging.WARNING) == []
+        (calls,) = redis.info("commandstats", r"cmdstat_eval:calls=(\d+)")
+        assert calls == "2"
+
+    @needs_redis
+    async def test_acquire_with_late_responses_that_url_permits_keeps_to_own_share(
+        self, redis: RedisServer, create_limiter: CreateLimiter, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with move_away(redis.url, 0.3) as url:
+            limiter = create_limiter(url=f"{url}?socket_timeout=5")
+            await limiter.acquire()
+            await limiter.close()
+        (message,) = messages(caplog, logging.WARNING)
+        assert message.endswith("requests a second: no response within 0.25 s")
 
     @needs_redis
     async def test_acquire_on_connection_closed_by_redis_reconnects_silently(
