@@ -1,95 +1,28 @@
-"""One rate limit for several processes over Redis: accuracy, fairness and cost.
-
-With three arguments (contender, URL, seconds), this module is one of the processes: it acquires
-slots as fast as the limiter permits, and prints the moments as JSON.
-"""
+"""One rate limit for several processes over Redis: rate, accuracy, fairness and cost."""
 
 import asyncio
-import contextlib
 import importlib
+import itertools
 import json
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Any
+from collections.abc import Sequence
 
-from benchmarks.measure import OURS, measure_interleaved, print_ratios, skip_if_missing
+from benchmarks.measure import measure_interleaved, print_ratios, skip_if_missing
+from benchmarks.shared_process import CONTENDERS, PROCESSES, RATE_LIMIT
 from benchmarks.table import print_table
 from moltin_jobs._http.rate_limit import Throttle
 from moltin_jobs.redis_limiter import RedisLimiter
+from tests.distant_redis import move_away
 from tests.redis_server import MISSING, RedisServer
 
-RATE_LIMIT, PROCESSES = 40, 3
+DISTANCES = 0, 20, 50, 110
+"""Round trips to Redis in milliseconds."""
+WAITERS = 1, 20
+"""Callers that wait for a slot at the same time, in each process."""
 ACQUIRES = 500
 UNREACHED_RATE_LIMIT = 1_000_000
-
-Acquire = Callable[[], Awaitable[object]]
-Contender = Callable[[str], AbstractAsyncContextManager[Acquire]]
-
-
-@contextlib.asynccontextmanager
-async def ours(url: str) -> AsyncIterator[Acquire]:
-    async with RedisLimiter(url, "a", rate_limit=RATE_LIMIT, processes=PROCESSES) as limiter:
-        yield limiter.acquire
-
-
-@contextlib.asynccontextmanager
-async def throttled(url: str) -> AsyncIterator[Acquire]:
-    from throttled.asyncio import RedisStore, Throttled, per_sec
-
-    throttle = Throttled(
-        "a", using="gcra", quota=per_sec(RATE_LIMIT), store=RedisStore(url), timeout=60
-    )
-    yield throttle.limit
-
-
-@contextlib.asynccontextmanager
-async def limits(url: str) -> AsyncIterator[Acquire]:
-    from limits import RateLimitItemPerSecond
-    from limits.aio.storage import RedisStorage
-    from limits.aio.strategies import MovingWindowRateLimiter
-
-    limiter = MovingWindowRateLimiter(RedisStorage(f"async+{url}", implementation="redispy"))
-    item = RateLimitItemPerSecond(RATE_LIMIT)
-
-    async def acquire() -> None:
-        while not await limiter.hit(item, "a"):  # it cannot wait: sleep until the window moves
-            stats = await limiter.get_window_stats(item, "a")
-            await asyncio.sleep(max(stats.reset_time - time.time(), 0.001))
-
-    yield acquire
-
-
-@contextlib.asynccontextmanager
-async def pyrate(url: str) -> AsyncIterator[Acquire]:
-    from pyrate_limiter import Duration, Limiter, Rate, RedisBucket
-    from redis.asyncio import Redis
-
-    async with Redis.from_url(url) as redis:
-        bucket: Any = RedisBucket.init([Rate(RATE_LIMIT, Duration.SECOND)], redis, "a")
-        limiter = Limiter(await bucket)
-        yield lambda: limiter.try_acquire_async("a")
-
-
-CONTENDERS: dict[str, tuple[str, Contender]] = {
-    "moltin_jobs": (f"`RedisLimiter` ({OURS})", ours),
-    "throttled": ("throttled-py, its own GCRA", throttled),
-    "limits": ("limits, moving window", limits),
-    "pyrate_limiter": ("pyrate-limiter", pyrate),
-}
-
-
-async def acquire_for(contender: Contender, url: str, seconds: float) -> list[float]:
-    """Return the moments at which slots were acquired."""
-    moments = []
-    async with contender(url) as acquire:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            await acquire()
-            moments.append(time.monotonic())
-    return moments
 
 
 def most_in_a_second(moments: Sequence[float]) -> int:
@@ -105,23 +38,38 @@ def count_commands(server: RedisServer) -> int:
     return sum(map(int, server.info("commandstats", r"cmdstat_(?:evalsha|eval|pttl):calls=(\d+)")))
 
 
-def measure_contender(name: str, label: str, seconds: float) -> tuple[object, ...]:
+async def measure_contender(
+    name: str, waiters: int, milliseconds: int, seconds: float
+) -> tuple[object, ...]:
     """Return a row of the table."""
+    label, own_rate, _ = CONTENDERS[name]
     with RedisServer() as server:
-        command = [sys.executable, "-m", "benchmarks.shared", name, server.url, str(seconds)]
-        processes = [
-            subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 (our own module)
-            for _ in range(PROCESSES)
-        ]
-        moments_by_process = [json.loads(process.communicate()[0]) for process in processes]
+        async with move_away(server.url, milliseconds / 1000) as url:
+            command = "-m", "benchmarks.shared_process", name, url, str(waiters)
+            processes = [
+                await asyncio.create_subprocess_exec(
+                    *(sys.executable, *command), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                )
+                for _ in range(PROCESSES)
+            ]
+            for process in processes:
+                assert process.stdout is not None
+                await process.stdout.readline()  # it is ready
+            start = time.monotonic() + 0.1
+            period = f"{start} {start + seconds}\n".encode()
+            outputs = await asyncio.gather(*(process.communicate(period) for process in processes))
         commands = count_commands(server)
+    moments_by_process = [json.loads(output) for output, _ in outputs]
     moments = [moment for moments in moments_by_process for moment in moments]
-    counts = sorted(map(len, moments_by_process))
+    rate = len(moments) / seconds
     return (
         label,
+        waiters,
+        milliseconds,
+        f"{rate / own_rate:.2f}",
+        f"{rate:.1f}",
         most_in_a_second(moments),
-        f"{len(moments) / seconds:.1f}",
-        " / ".join(map(str, counts)),
+        " / ".join(map(str, sorted(map(len, moments_by_process)))),
         f"{commands / len(moments):.1f}",
     )
 
@@ -149,18 +97,22 @@ def run(*, full: bool) -> None:
         return
     seconds = 30.0 if full else 5.0
     rows = []
-    for name, (label, _) in CONTENDERS.items():
+    for name in CONTENDERS:
         with skip_if_missing(name):
             importlib.import_module(name)
-            rows.append(measure_contender(name, label, seconds))
+            for waiters, milliseconds in itertools.product(WAITERS, DISTANCES):
+                rows.append(asyncio.run(measure_contender(name, waiters, milliseconds, seconds)))
     title = (
         f"{PROCESSES} processes that acquire as fast as they may for {seconds:g} s, with a rate "
-        f"limit of {RATE_LIMIT} a second:"
+        f"limit of {RATE_LIMIT} a second and Redis some ms (there and back) away:"
     )
     columns = (
         "limiter",
-        "most in any one second",
+        "waiters in each process",
+        "ms to Redis",
+        "share of own rate",
         "mean per second",
+        "most in any one second",
         "by each process",
         "commands per acquire",
     )
@@ -174,8 +126,3 @@ def run(*, full: bool) -> None:
         "`RedisLimiter` can reserve several slots with one):"
     )
     print_ratios(title, "limiter", cost, "in one process", ACQUIRES)
-
-
-if __name__ == "__main__":
-    _, contender = CONTENDERS[sys.argv[1]]
-    print(json.dumps(asyncio.run(acquire_for(contender, sys.argv[2], float(sys.argv[3])))))
