@@ -11,7 +11,7 @@ import datetime
 import logging
 import math
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -63,11 +63,26 @@ class ListSnapshot:
     _by_id: dict[str, Job] | None = attrs.field(default=None, init=False, repr=False)
     _queued: dict[str, QueuedJob] | None = attrs.field(default=None, init=False, repr=False)
 
+    def prepare(self, job_ids: Iterable[str]) -> None:
+        """Prepare `find` in the thread that has parsed the list.
+
+        A list that is too large to be used again keeps only these jobs. They are found, but have
+        no position.
+        """
+        by_id = self._index()
+        if self.size > _MAX_USEFUL_SIZE:
+            keys = [key for key in map(key_of, job_ids) if key in by_id]
+            self._by_id = {key: by_id[key] for key in keys}
+            self.jobs.clear()  # here, since it would block the event loop
+
     def find(self, job_id: str) -> Job | None:
         """Return a job, or ``None`` if the list does not name it."""
+        return self._index().get(key_of(job_id))
+
+    def _index(self) -> dict[str, Job]:
         if self._by_id is None:  # only waits need it, not list_jobs()
             self._by_id = {key_of(job.id): job for job in self.jobs}
-        return self._by_id.get(key_of(job_id))
+        return self._by_id
 
     def find_queued(self, job_id: str) -> QueuedJob | None:
         """Return the position of a job, or ``None`` if it has ended."""
