@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar, TypeVarTuple
+
+import attrs
 
 from ._api import endpoints
 from ._api.content import LARGE_BODY
@@ -37,8 +40,23 @@ T = TypeVar("T")
 MAX_PAGES = 101
 """Most pages to request of one list. Some services allow no offset above 10,000."""
 _RECORDED_STATES = (JobState.SUCCEEDED, JobState.UNKNOWN)
+_RECORDS_IN_A_ROW = 10_000
+"""Jobs of a list that are recorded before other callbacks of the event loop run. They take some
+10 ms."""
 
 _log = logging.getLogger("moltin_jobs.http")
+
+
+@attrs.define
+class _ListPage:
+    """A list of jobs, or one page of it, and what a session records of it."""
+
+    page: Page[Job]
+    snapshot: ListSnapshot
+    succeeded: list[str]
+    """Ids of the jobs that have succeeded."""
+    unknown: list[Job]
+    """One job with each undocumented status."""
 
 
 class JobRequests:
@@ -105,13 +123,13 @@ class JobRequests:
         """Return all jobs."""
 
         async def fetch_page(offset: int) -> Page[Job]:
-            return (await self._fetch_page(offset))[0]
+            return (await self._fetch_page(offset)).page
 
         return await self._fetch_pages(fetch_page, retrier, endpoints.list_jobs(self.kind))
 
     async def get_queue(self, retrier: Retrier) -> list[QueuedJob]:
         """Return the jobs that have not ended, in the order in which the service runs them."""
-        latest = await retrier.run(self._fetch_list)
+        latest = (await retrier.run(self._fetch_page, 0)).snapshot
         return await self._compute(latest.size, estimate_queue, latest.jobs, latest.now)
 
     async def list_problems(self, job_id: str, retrier: Retrier) -> list[JobProblem]:
@@ -164,28 +182,25 @@ class JobRequests:
         return job
 
     async def _fetch_list(self) -> ListSnapshot:
-        """Request all jobs, or the first page of them."""
-        return (await self._fetch_page(0))[1]
+        """Request all jobs, or the first page of them, for the waits."""
+        return (await self._fetch_page(0, tuple(self.source.waits))).snapshot
 
-    async def _fetch_page(self, offset: int) -> tuple[Page[Job], ListSnapshot]:
-        """Return a page of the jobs, and what polls need of it."""
+    async def _fetch_page(self, offset: int, waits: Sequence[str] | None = None) -> _ListPage:
+        """Return a page of the jobs, prepared for the waits for these ids."""
         request = endpoints.list_jobs(self.kind, offset)
         response = await self._transport.send(request)
         size = len(response.body)
-        page = await self._compute(size, parse_job_list, response, request)
-        for job in page.items:
-            if job.state in _RECORDED_STATES:
-                self._record_state(job, job.id, response.received_at)
-        for problem in page.unreadable:
+        result = await self._compute(size, _read_page, response, request, waits)
+        for job in result.unknown:
+            self._content_log.log_unknown_status(job)
+        for problem in result.page.unreadable:
             self._content_log.log_problem(request.description, problem)
-        # The body is bound to no local, which a traceback may show: it may repeat the token.
-        return page, ListSnapshot(
-            page.items,
-            response.received_at,
-            len(response.body),
-            hash(response.body),
-            service_time(response),
-        )
+        with Operation(self._transport.operations):
+            for number, job_id in enumerate(result.succeeded, 1):
+                self.source.succeeded.add(job_id, response.received_at)
+                if number % _RECORDS_IN_A_ROW == 0:
+                    await asyncio.sleep(0)
+        return result
 
     async def _fetch_problems(self, job_id: str, offset: int) -> Page[JobProblem]:
         request = endpoints.list_problems(job_id, self.kind, offset)
@@ -248,6 +263,30 @@ class JobRequests:
             self._content_log.log_unknown_status(job)
         else:
             self.source.succeeded.add(job_id, now)
+
+
+def _read_page(response: Response, request: Request, waits: Sequence[str] | None) -> _ListPage:
+    """Parse a list, in a thread if it is large."""
+    page = parse_job_list(response, request)
+    succeeded: list[str] = []
+    unknown: dict[str, Job] = {}
+    for job in page.items:
+        state = job.state
+        if state is JobState.SUCCEEDED:
+            succeeded.append(job.id)
+        elif state is JobState.UNKNOWN:
+            unknown.setdefault(job.status, job)
+    # The body is bound to no local, which a traceback may show: it may repeat the token.
+    snapshot = ListSnapshot(
+        page.items,
+        response.received_at,
+        len(response.body),
+        hash(response.body),
+        service_time(response),
+    )
+    if waits is not None:
+        snapshot.prepare(waits)
+    return _ListPage(page, snapshot, succeeded, list(unknown.values()))
 
 
 def check_file_index(file_index: int | None, count: int, subject: str) -> None:

@@ -1,8 +1,14 @@
 """Lists of jobs that take long to parse, on the real clock."""
 
 import asyncio
+import contextlib
+import gc
 import logging
+import threading
 import time
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -30,6 +36,56 @@ async def longest_pause_of_the_loop(stop: asyncio.Event) -> float:
         now = time.perf_counter()
         longest, last = max(longest, now - last), now
     return longest
+
+
+@contextlib.contextmanager
+def recorded_callbacks() -> Iterator[list[float]]:
+    """Give the processor time of each callback of the event loop, without garbage collections."""
+    seconds: list[float] = []
+    collected = started_at = 0.0
+    thread = threading.get_ident()
+    run: Any = asyncio.Handle._run  # noqa: SLF001
+
+    def on_collection(phase: str, _: object) -> None:
+        nonlocal collected, started_at
+        if threading.get_ident() != thread:
+            return
+        if phase == "start":
+            started_at = time.thread_time()
+        else:
+            collected += time.thread_time() - started_at
+
+    def run_measured(handle: asyncio.Handle) -> None:
+        before = time.thread_time() - collected
+        run(handle)
+        seconds.append(time.thread_time() - collected - before)
+
+    gc.callbacks.append(on_collection)
+    try:
+        with mock.patch.object(asyncio.Handle, "_run", run_measured):
+            yield seconds
+    finally:
+        gc.callbacks.remove(on_collection)
+
+
+@pytest.mark.parametrize("size", [(1 << 20) - 400, (1 << 24) - 400], ids=["1 MiB", "16 MiB"])
+async def test_waits_served_by_a_large_list_do_not_block_the_event_loop(
+    moltin_simulator: Simulator, size: int
+) -> None:
+    waiting = [f"job-{number}" for number in range(1000)]
+    item = b'{"id": "%s", "status": "success", "filler": "%s"}'
+    count = size // 330
+    items = [item % (f"job-{number}".encode(), b"-" * 270) for number in range(count)]
+    fault = Fault(body=b'{"data": [%s]}' % b",".join(items))
+    moltin_simulator.add_faults(fault, path="/v2/jobs", repeat=True)
+    with recorded_callbacks() as seconds:
+        async with JobsSession(
+            moltin_simulator.token, base_url=moltin_simulator.url, poll_by="list"
+        ) as session:
+            jobs = await session.wait_for_jobs(waiting)
+    assert [job.id for job in jobs] == waiting
+    assert len(moltin_simulator.requests) == 1
+    assert max(seconds) < 0.05
 
 
 async def test_parsing_a_large_list_does_not_block_the_event_loop(

@@ -11,8 +11,9 @@ from .masking import mask_document
 _WHITE_SPACE = " \t\n\r"
 """White space that RFC 8259 allows around a document."""
 _MAX_DEPTH = 32
-LARGE_BODY = 1 << 20
-"""Size in bytes from which a document is parsed in a thread."""
+LARGE_BODY = 1 << 17
+"""Size in bytes from which a document is parsed in a thread. A list of this size takes some 4 ms,
+and up to 40 ms if its items are tiny."""
 
 
 def load_json(response: Response, request: Request) -> Any:
