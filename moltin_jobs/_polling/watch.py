@@ -109,6 +109,9 @@ class JobWatch(AsyncIterator[Job]):
                     await self._poll()
             self.next_poll_at = None
             failure = await self._fetch_failure(self.job)
+        except SessionClosedError as error:
+            # The frames of the request would be kept by every wait that the session has ended.
+            raise error.with_traceback(None)  # noqa: B904 (the same exception)
         finally:
             self._stop()
         if failure is not None:
