@@ -17,6 +17,8 @@ PARTS = {
     "lag": "lag behind the ends of jobs, and requests, of three ways to poll (a simulation); for "
     "1,000 waits too with --full, which takes ten minutes",
     "pace": "number of polls against detection lag, for several schedules (a simulation)",
+    "scale": "processor time, memory and longest callback of 10,000 waits over 10 sessions; ten "
+    "times as many of both with --full",
     "shared": "one rate limit for three processes over Redis, beside other libraries",
     "soak": "memory during 20,000 lookups and 2,000 waits with faults; ten times as many with "
     "--full",
