@@ -229,6 +229,7 @@ class ListSource(IdSource):
         self._fetch_list = fetch_list
         self._single_flight = SingleFlight(operations, self._refresh_list)
         self.latest: ListSnapshot | None = None
+        self._latest_requested_at = -math.inf
         self._fingerprint: int | None = None
         self._failures = 0
         self._fallback_until = -math.inf
@@ -279,6 +280,7 @@ class ListSource(IdSource):
         return snapshot
 
     async def _refresh_list(self) -> ListSnapshot:
+        requested_at = asyncio.get_running_loop().time()
         try:
             latest = await self._fetch_list()
         except SessionClosedError:
@@ -290,7 +292,9 @@ class ListSource(IdSource):
                 self._fall_back(f"failed: {error}")
             raise
         self._failures = 0
-        self.latest = latest
+        if self.latest is not None and requested_at < self._latest_requested_at:
+            return self.latest  # a newer list was received while this request was in flight
+        self.latest, self._latest_requested_at = latest, requested_at
         if latest.fingerprint != self._fingerprint:
             self._fingerprint, self._changed_at = latest.fingerprint, latest.received_at
         self._check_usefulness(latest)

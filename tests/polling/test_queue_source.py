@@ -33,6 +33,7 @@ class Store:
         self.opened_at = -1.0
         self.unlisted: set[str] = set()
         self.list_error: Exception | None = None
+        self.list_latency = 0.0
         self.requests: list[tuple[float, str]] = []
         self.operations = Operations()
         self.source = QueueSource(self.operations, self.fetch_job, self.fetch_list)
@@ -68,7 +69,10 @@ class Store:
         if self.list_error is not None:
             raise self.list_error
         jobs = [self.get_job(job_id) for job_id in self.changes if job_id not in self.unlisted]
-        return ListSnapshot(jobs, now(), 1000, len(self.requests), date(now()))
+        latest = ListSnapshot(jobs, now(), 1000, len(self.requests), date(now()))
+        await asyncio.sleep(self.list_latency)
+        latest.received_at = now()
+        return latest
 
     def watch(self, job_id: str, polling: Polling = EVERY_2_S, **options: Any) -> JobWatch:
         return JobWatch(job_id, self.source, polling, **options)
@@ -251,6 +255,25 @@ class TestOtherJobs:
         moments = [(job.status, round(now())) async for job in store.watch("b", heartbeat=12)]
         assert moments == [("pending", 0), ("started", 10), ("success", 20)]
         await leader
+
+    async def test_list_that_arrives_after_a_newer_one_is_ignored(self, store: Store) -> None:
+        store.add_run("a", 0, 5)
+        store.add_run("b", 5, 20)
+        store.add_run("c", 20, 21)
+        leader = asyncio.create_task(store.wait("a"))
+
+        async def watch_b() -> list[str]:
+            return [job.status async for job in store.watch("b")]
+
+        following = asyncio.create_task(watch_b())
+        await asyncio.sleep(4.5)
+        store.list_latency = 3
+        late = asyncio.create_task(store.wait("c"))
+        await asyncio.sleep(0.1)
+        store.list_latency = 0
+        assert await following == ["pending", "started", "success"]
+        assert await leader == pytest.approx(5)
+        assert await late == pytest.approx(21, abs=2)
 
     async def test_woken_wait_polls_again_before_its_deadline(self, store: Store) -> None:
         store.add_run("a", 0, 5)
