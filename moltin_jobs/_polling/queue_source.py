@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterator
 
 from .._tasks.operations import Operations, Sleep
 from ..kinds import ORDERS
@@ -28,6 +27,8 @@ from .sources import (
 
 LONG_INTERVAL = 60.0
 """Interval in seconds while no end is expected, unless ``max_interval`` is longer."""
+PAUSE_OF_LEADER = 1.0
+"""Seconds after which another job leads, if the wait of the leader stops before its end."""
 
 
 class QueueSource(ListSource):
@@ -52,28 +53,39 @@ class QueueSource(ListSource):
         self._queue: dict[str, JobState] = {}
         """States of the jobs in the queue of the last list, by their keys, in their order."""
         self._first: str | None = None
+        """Key of the first job of the queue, which need not have a wait."""
         self._first_seen_at = -math.inf
         """Last moment at which the first job had not ended."""
         self._first_started_after = -math.inf
+        """Moment at which the first job had not started: the one before it had not ended."""
         self._shortest_run = 0.0
         self._leader: str | None = None
-        self._behind_leader: Iterator[str] = iter(())
+        self.alarm_number = 0
         self._ended_at = -math.inf
-        """Moment at which a job had ended. A list is recent enough if it was requested later."""
+        """Moment of the last poll by id that showed an end. An older list may not show it."""
 
     def add(self, job_id: str) -> None:
         """Register a wait."""
         super().add(job_id)
-        self._sleeps.setdefault(key_of(job_id), [])
+        key = key_of(job_id)
+        self._sleeps.setdefault(key, [])
+        if self._leader is None and key in self._queue:
+            self._choose_leader()
 
     def remove(self, job_id: str) -> None:
-        """Remove a wait that has ended. If its job has led, the next one leads."""
+        """Remove a wait that has ended. If its job has led, another one leads.
+
+        A job that has not ended may have a watch that has just yielded, and leads again soon.
+        """
         super().remove(job_id)
         key = key_of(job_id)
         if job_id not in self.waits:
             self._sleeps.pop(key, None)
-            if key == self._leader:
-                self._choose_leader(self._behind_leader)
+            if key == self._leader and key in self._queue:
+                self._leader = None
+                self.operations.alarms.set(self, _now() + PAUSE_OF_LEADER)
+            elif key == self._leader:
+                self._choose_leader()
 
     def find_queued(self, job_id: str) -> QueuedJob | None:
         """Return the position of a job in the last list, or ``None`` without a useful list."""
@@ -113,14 +125,17 @@ class QueueSource(ListSource):
                 return newer
             if previous.job.state is JobState.RUNNING:
                 return await self.fetch_by_id(poll)
+            key = key_of(poll.job_id)
+            if key in self._queue and key != self._leader and not poll.is_final:
+                poll.fresh_after = min(poll.fresh_after, _now() - LONG_INTERVAL / 2)
         poll.fresh_after = max(poll.fresh_after, self._ended_at)
         poll.join_after = max(poll.join_after, self._ended_at)
         return await super().fetch(poll)
 
     def _find_newer(self, job_id: str, previous: Snapshot) -> Snapshot | None:
-        """Return the job of a list since ``previous``, if it has changed or neither runs nor leads.
+        """Return the job of a list that was received since ``previous``, however long ago.
 
-        A list serves it although it is not recent.
+        A job that runs or leads needs a recent list, unless this one shows a change.
         """
         latest = self.latest
         if latest is None or latest.received_at <= previous.received_at:
@@ -138,6 +153,7 @@ class QueueSource(ListSource):
         key = key_of(poll.job_id)
         if snapshot.job.is_terminal:
             self._ended_at = _now()
+            self._queue.pop(key, None)
             self._wake(key)
         elif key == self._first:
             self._first_seen_at = snapshot.received_at
@@ -151,12 +167,12 @@ class QueueSource(ListSource):
         if first != self._first:
             self._first, self._first_started_after = first, self._first_seen_at
         self._first_seen_at = latest.received_at
-        # With fewer than fifty runs, the shortest says less.
+        # A further run may be shorter than the shortest of a few.
         self._shortest_run = min(queue.runs, default=0.0) * len(queue.runs) / RECENT_RUNS
         for key, state in before.items():
             if self._queue.get(key) is not state:
                 self._wake(key)
-        self._choose_leader(iter(self._queue))
+        self._choose_leader()
 
     def on_fallback(self) -> None:
         """Wake all waits, to poll by id."""
@@ -164,10 +180,14 @@ class QueueSource(ListSource):
         for key in [*self._sleeps]:
             self._wake(key)
 
-    def _choose_leader(self, candidates: Iterator[str]) -> None:
-        """Let the first candidate lead that has a wait."""
-        before, self._behind_leader = self._leader, candidates
-        self._leader = next((key for key in candidates if key in self._sleeps), None)
+    def on_alarm(self) -> None:
+        """Let another job lead, if the wait of the leader has not continued."""
+        self._choose_leader()
+
+    def _choose_leader(self) -> None:
+        """Let the first job of the queue lead that has a wait."""
+        before = self._leader
+        self._leader = next((key for key in self._queue if key in self._sleeps), None)
         if self._leader is not None and self._leader != before:
             self._wake(self._leader)
 

@@ -189,6 +189,19 @@ class TestLeader:
         await late
         assert store.moments("a") == []
 
+    @pytest.mark.parametrize("body_seconds", [0, 0.01, 0.5])
+    async def test_heartbeats_of_the_leader_cost_no_lists(
+        self, store: Store, body_seconds: float
+    ) -> None:
+        ids = [store.add_run("a", 0, 300), *(store.add(f"b{number}") for number in range(5))]
+        waits = [asyncio.create_task(store.wait(job_id)) for job_id in ids[1:]]
+        async for _ in store.watch("a", heartbeat=7):
+            await asyncio.sleep(body_seconds)
+        assert len(store.moments("list", 0, 295)) <= 10
+        assert len(store.moments("a", 0, 295)) >= 100
+        for wait in waits:
+            wait.cancel()
+
 
 class TestOtherJobs:
     async def test_waiting_jobs_are_polled_every_minute(self, store: Store) -> None:
