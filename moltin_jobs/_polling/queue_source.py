@@ -104,7 +104,7 @@ class QueueSource(ListSource):
             left = self._first_started_after + self._shortest_run - _now()
             if left > interval and self._queue.get(self._first or "") is JobState.RUNNING:
                 return min(left, longest) - random_up_to(interval / 2)
-        elif not is_running:
+        elif self._rests(job):
             return add_jitter(longest, polling)
         return interval / 2 if is_running and len(self.waits) > 1 else interval
 
@@ -125,8 +125,7 @@ class QueueSource(ListSource):
                 return newer
             if previous.job.state is JobState.RUNNING:
                 return await self.fetch_by_id(poll)
-            key = key_of(poll.job_id)
-            if key in self._queue and key != self._leader and not poll.is_final:
+            if self._rests(previous.job) and not poll.is_final:
                 poll.fresh_after = min(poll.fresh_after, _now() - LONG_INTERVAL / 2)
         poll.fresh_after = max(poll.fresh_after, self._ended_at)
         poll.join_after = max(poll.join_after, self._ended_at)
@@ -144,8 +143,12 @@ class QueueSource(ListSource):
         if job is None:
             return None
         is_changed = job.state is not previous.job.state
-        rests = job.state is not JobState.RUNNING and key_of(job_id) != self._leader
-        return Snapshot(job, latest.received_at) if is_changed or rests else None
+        return Snapshot(job, latest.received_at) if is_changed or self._rests(job) else None
+
+    def _rests(self, job: Job) -> bool:
+        """Return whether the wait for a job in the queue leaves the polls to the leader."""
+        key = key_of(job.id)
+        return key in self._queue and key != self._leader and job.state is not JobState.RUNNING
 
     async def fetch_by_id(self, poll: Poll) -> Snapshot:
         """Request the job by its id, and wake other waits for it if it has ended."""
