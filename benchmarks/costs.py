@@ -22,7 +22,7 @@ from benchmarks.instructions import (
     is_available,
 )
 from benchmarks.measure import measure_interleaved, print_ratios, skip_if_missing
-from benchmarks.table import print_table
+from benchmarks.table import print_table, verdict
 
 BATCH = 500
 """Operations of a contender in a round; a multiple of the polls of a wait."""
@@ -71,9 +71,8 @@ class Comparison:
         rows = []
         for name, count in counts.items():
             ratio = round(count / counts[self.baseline], 2)  # counts repeat within about 0.5 %
-            goal = self.goals.get(name)
-            verdict = ("", "") if goal is None else (f"{goal:.2f}", ("no", "yes")[ratio <= goal])
-            rows.append((name, f"{count / 1000:,.1f} thousand", f"{ratio:.2f}", *verdict))
+            goal = verdict(ratio, self.goals.get(name))
+            rows.append((name, f"{count / 1000:,.1f} thousand", f"{ratio:.2f}", *goal))
         print_table(
             f"Instructions of a {self.operation}, counted by callgrind: those of a process for "
             f"{MANY} without those of one for {FEW}, divided by {MANY - FEW}.",

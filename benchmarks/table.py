@@ -11,3 +11,8 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     for row in rows:
         print(f"| {' | '.join(str(cell) for cell in row)} |")
     print()
+
+
+def verdict(ratio: float, goal: float | None) -> tuple[str, str]:
+    """Return the cells for a goal, and for whether a ratio meets it. ``None`` means no goal."""
+    return ("", "") if goal is None else (f"{goal:.2f}", ("no", "yes")[ratio <= goal])

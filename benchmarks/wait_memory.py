@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from typing import NamedTuple
 
 from benchmarks.measure import OURS, resident_bytes, skip_if_missing
-from benchmarks.table import print_table
+from benchmarks.table import print_table, verdict
 from benchmarks.wait_contenders import CONTENDERS, HAND_WRITTEN, Body, Wait, make_body
 
 POLLS = 3
@@ -84,9 +84,9 @@ def print_memory() -> None:
     rows = []
     for name in names:
         ratio = round(heap[name] / heap[HAND_WRITTEN], 2)
-        verdict = (f"{GOAL:.2f}", ("no", "yes")[ratio <= GOAL]) if name == OURS else ("", "")
+        goal = verdict(ratio, GOAL if name == OURS else None)
         kib = (f"{size / 1024:.1f} KiB" for size in (resident[name], heap[name]))
-        rows.append((name, *kib, f"{ratio:.2f}", *verdict))
+        rows.append((name, *kib, f"{ratio:.2f}", *goal))
     print_table(
         f"Memory of a wait between its polls: the mean of {WAITS:,} waits in a process of their "
         "own, without network. The heap is that of tracemalloc.",
