@@ -81,6 +81,18 @@ async def test_alarm_that_is_cleared_never_rings() -> None:
     assert (cleared.rang_at, other.rang_at) == ([], [2])
 
 
+async def test_alarms_left_when_many_were_cleared_ring_at_their_moments() -> None:
+    alarms, targets = Alarms(), [Target() for _ in range(1000)]
+    moments = random.sample(range(1, 10_000), len(targets))
+    for target, moment in zip(targets, moments, strict=True):
+        alarms.set(target, moment)
+    for target in targets[100:]:
+        alarms.clear(target)
+    await asyncio.sleep(10_000)
+    expected = [[moment] for moment in moments[:100]] + [[]] * 900
+    assert [target.rang_at for target in targets] == expected
+
+
 async def test_alarm_that_has_rung_is_not_set_and_can_be_set_again() -> None:
     alarms, target = Alarms(), Target()
     alarms.set(target, 1)
