@@ -653,6 +653,19 @@ class TestTimeout:
         assert caught.value.__context__ is None
         assert source.polled_at == [0]
 
+    @pytest.mark.parametrize("seconds", [1, 99], ids=["cancelled step", "step"])
+    async def test_poll_of_a_step_that_hangs_leaves_no_task_after_the_deadline(
+        self, seconds: float
+    ) -> None:
+        source = ScriptedSource(lambda _: "started", latency=1e9)
+        watch = source.watch(timeout=5)  # without a block that would end the poll
+        with contextlib.suppress(JobTimeoutError):
+            await next_within(watch, seconds)
+        await asyncio.sleep(5)
+        assert source.polled_at == [0]
+        assert source.operations.tasks == set()
+        assert source.cancelled == 1
+
     async def test_poll_that_returns_after_the_last_moment_is_followed_by_the_last(self) -> None:
         source = ends_at(99)
         source.latency = 9.5
