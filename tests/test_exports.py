@@ -32,7 +32,7 @@ from moltin_jobs import (
 )
 from moltin_jobs.testing.simulator import Fault, Simulator
 from tests.file_host import FileHost, names_in, send_and_hang
-from tests.raw_server import RawServer, hang, http, job, send
+from tests.raw_server import RawServer, delayed, hang, http, job, respond, send
 from tests.sessions import ONCE, HangingLimiter, assert_idle, session_with
 
 pytestmark = pytest.mark.looptime
@@ -730,6 +730,16 @@ class TestExportOrders:
         assert not hasattr(caught.value, "__notes__"), "its message has all that there is to know"
         assert caught.value.__context__ is None
         assert names_in(tmp_path) == []
+
+    async def test_timeout_counts_from_the_start_of_a_slow_creation(self) -> None:
+        creation = delayed(4, respond(job(), "202 Accepted"))
+        async with RawServer([creation, *[respond(job())] * 99]) as server:
+            async with session_with(server) as session:
+                started_at = loop_time()
+                with pytest.raises(JobTimeoutError) as caught:
+                    await session.export_orders(timeout=5)
+                assert 4 < loop_time() - started_at <= 5
+        assert (caught.value.job_id, caught.value.timeout) == ("a", 5)
 
     async def test_timeout_error_of_a_token_callable_is_passed_on(
         self, moltin_simulator: Simulator
