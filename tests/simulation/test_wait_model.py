@@ -1,6 +1,6 @@
 """Every short sequence of responses to one wait: the session does what the model predicts.
 
-The bound, about 11,000 sequences: those of two responses of 21 kinds in 23 settings, of three
+The bound, about 10,000 sequences: those of two responses of 21 kinds in 23 settings, of three
 responses of 13 kinds, and of four or six responses of the kinds that matter in cooldowns and
 outages. The job has then succeeded, or if there is a deadline, it never ends. Deadlines fall in
 sleeps, requests, queues and cooldowns, and on the moments at which these begin or end.
@@ -48,7 +48,7 @@ MAIN = (
 )
 OUTAGES = (model.RUNNING, model.UNAVAILABLE, model.GATEWAY, model.HANG)
 COOLDOWNS = (
-    *(model.RUNNING, model.UNAVAILABLE, model.THROTTLED, model.THROTTLED_5),
+    *(model.RUNNING, model.THROTTLED, model.THROTTLED_5),
     *(model.UNAUTHORIZED, model.UNAUTHORIZED_429),
 )
 
@@ -79,8 +79,8 @@ BOUNDS = [
     *(Bound(attrs.evolve(STANDARD, timeout=timeout), ALL, 2) for timeout in TIMEOUTS),
     *(Bound(attrs.evolve(SHORT, timeout=timeout), ALL, 2) for timeout in TIMEOUTS),
     *(Bound(attrs.evolve(RATE_LIMITED, timeout=timeout), ALL, 2) for timeout in TIMEOUTS[::4]),
-    Bound(Settings(timeout=10.0, initial_interval=1.75, max_outage=4.0), MAIN, 3),
-    Bound(Settings(max_outage=6.0), OUTAGES, 6),
+    Bound(Settings(timeout=10.0, initial_interval=1.75, max_outage=5.75), MAIN, 3),
+    Bound(Settings(max_outage=7.75), OUTAGES, 6),
     Bound(Settings(timeout=12.5, max_outage=9.0, request_timeout=1.0), OUTAGES, 6),
     Bound(Settings(), COOLDOWNS, 4),
     Bound(Settings(timeout=20.0), COOLDOWNS, 4),
@@ -271,6 +271,9 @@ async def wait(settings: Settings, service: ScriptedService, **options: Any) -> 
             error = caught
         ended_at = loop_time()
         assert_idle(session)
+        task = asyncio.current_task()
+        assert task is not None
+        assert not task.cancelling()
     return Outcome(
         [*service.moments, ended_at],
         service.paths,
