@@ -20,6 +20,14 @@ WITHOUT_OTHER_LOOPS = ["--ignore=tests/api", "--ignore=tests/docs", "--ignore=te
 # The README's command runs them. They test pages and documents, not the interpreter.
 RUN_ONCE = ["--ignore=tests/docs", "--ignore=tests/test_openapi.py"]
 
+SIMULATED_WORLDS = [
+    ["0-100"],
+    ["100-140", "--on", "eager"],
+    ["140-160", "--on", "debug"],
+    ["160-180", "--on", "sockets"],
+    ["180-200", "--on", "uvloop"],
+]
+
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv|venv"
 nox.options.download_python = "never"
@@ -73,6 +81,14 @@ def uvloop(session: nox.Session) -> None:
     run_suite(
         session, "--event-loop=uvloop", "-m", "not fleet and not looptime", *WITHOUT_OTHER_LOOPS
     )
+
+
+@nox.session(python="3.13")
+def simulation(session: nox.Session) -> None:
+    """Run 200 simulated worlds on all event loops, or what is asked for: ``-- 0-20000``."""
+    install(session, "-e", ".[test]", "uvloop")
+    for worlds in [session.posargs] if session.posargs else SIMULATED_WORLDS:
+        session.run("python", "-m", "tests.simulation", *worlds)
 
 
 @nox.session(python=OWN_PYTHON, default=False)

@@ -5,6 +5,10 @@ They are slips that a maintainer could make. Most of them matter only in rare or
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
@@ -31,6 +35,19 @@ def apply(fault: DeliberateFault, root: Path) -> None:
     if text.count(fault.old) != 1:
         raise ValueError(f"{fault.name}: {fault.path} does not contain the old text exactly once")
     file.write_text(text.replace(fault.old, fault.new), "utf-8")
+
+
+@contextlib.contextmanager
+def changed_copy(fault: DeliberateFault, root: Path) -> Iterator[Path]:
+    """Give a directory with a copy of the package that has a fault, and of the simulation."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    with tempfile.TemporaryDirectory() as name:
+        copy = Path(name)
+        for part in ("moltin_jobs", "tests/simulation"):
+            shutil.copytree(root / part, copy / part, ignore=ignored)
+        (copy / "tests" / "__init__.py").touch()
+        apply(fault, copy)
+        yield copy
 
 
 FAULTS = (
