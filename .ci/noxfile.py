@@ -98,6 +98,24 @@ def fleet(session: nox.Session) -> None:
     session.run("pytest", "-q", "-m", "fleet", *session.posargs)
 
 
+@nox.session(python="3.12", default=False)
+def airflow(session: nox.Session) -> None:
+    """Run the example for Airflow, with all of its processes, for about four minutes."""
+    run_example(session, "airflow", "apache-airflow~=3.3")
+
+
+@nox.session(python="3.12", default=False)
+def celery(session: nox.Session) -> None:
+    """Run the example for Celery."""
+    run_example(session, "celery", "celery~=5.7")
+
+
+@nox.session(python="3.12", default=False)
+def prefect(session: nox.Session) -> None:
+    """Run the example for Prefect, with its temporary server."""
+    run_example(session, "prefect", "prefect~=3.9")
+
+
 @nox.session(python=OWN_PYTHON)
 def lint(session: nox.Session) -> None:
     """Check style, imports, vocabulary and size."""
@@ -163,6 +181,12 @@ def install(session: nox.Session, *requirements: str) -> None:
 def run_suite(session: nox.Session, *options: str) -> None:
     """Run the tests on two cores."""
     session.run("pytest", "-q", "-n2", *options, *session.posargs)
+
+
+def run_example(session: nox.Session, name: str, requirement: str) -> None:
+    """Run an example of docs/examples in an environment of its own, since it needs much."""
+    install(session, "-e", ".[test]", requirement)
+    session.run("pytest", "-q", f"tests/pipelines/test_{name}.py", *session.posargs)
 
 
 def lower_bounds() -> list[str]:
