@@ -100,7 +100,7 @@ def fleet(session: nox.Session) -> None:
 
 @nox.session(python="3.12", default=False)
 def airflow(session: nox.Session) -> None:
-    """Run the example for Airflow, with all of its processes, for about four minutes."""
+    """Run the example for Airflow, with all of its processes, for about five minutes."""
     run_example(session, "airflow", "apache-airflow~=3.3")
 
 

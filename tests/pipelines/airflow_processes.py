@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.request import urlopen
 
 COMMAND = Path(sys.executable).with_name("airflow")
@@ -97,7 +97,7 @@ class Airflow:
         process.wait()
         log.close()
 
-    def query(self, statement: str) -> list[tuple[str, ...]]:
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
         """Read from the database."""
         address = f"file:{self._home}/airflow.db?mode=ro"
         with contextlib.closing(sqlite3.connect(address, uri=True)) as database:

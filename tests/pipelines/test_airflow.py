@@ -42,7 +42,7 @@ with DAG("lost", schedule=None):
         filter="eq(status,complete)",
         destination="{{ var.value.exports }}/lost.csv",
         conn_id="second_store",
-        retries=1,
+        retries=2,
         retry_delay=timedelta(0),
     )
 """
@@ -142,9 +142,10 @@ def test_windows_are_exported_once_when_the_triggerer_is_killed(
     assert filters > {f"ge(created_at,{start}):lt(created_at,{end})" for start, end in windows}
 
 
-def test_retry_waits_for_the_job_of_a_worker_that_was_killed(
+def test_retries_wait_for_the_job_of_a_killed_worker_until_it_has_failed(
     airflow: Airflow, second_store: Simulator, exports: Path
 ) -> None:
+    second_store.script_next_job(["pending", "failed"], error="No disk")
     second_store.script_next_job(["pending", "success"])
     airflow.run("dags", "unpause", "lost")
     airflow.run("dags", "trigger", "lost")
@@ -153,7 +154,8 @@ def test_retry_waits_for_the_job_of_a_worker_that_was_killed(
     airflow.wait(lambda: airflow.states("lost")["success"] == 1)
     assert (exports / "lost.lost").exists()
     assert (exports / "lost.csv").exists()
-    assert count(second_store, "POST", "/v2/jobs") == 1
+    assert count(second_store, "POST", "/v2/jobs") == 2  # one for the first two tries
+    assert airflow.query("SELECT try_number FROM task_instance WHERE dag_id = 'lost'") == [(3,)]
 
 
 def count(store: Simulator, method: str, path: str) -> int:
