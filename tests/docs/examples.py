@@ -73,6 +73,13 @@ def named_block(page: str, name: str) -> str:
     return found[0]
 
 
+def run_block(page: str, name: str, module: str = "__main__") -> dict[str, Any]:
+    """Run a named block and return its namespace."""
+    namespace: dict[str, Any] = {"__name__": module}
+    exec(compile(named_block(page, name), f"{page}, {name}", "exec"), namespace)  # noqa: S102
+    return namespace
+
+
 def block_name(block: str) -> str | None:
     """Return the file name in the first line of a block."""
     match = FILE_NAME.match(block)

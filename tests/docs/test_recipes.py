@@ -14,19 +14,12 @@ import trustme
 from aiohttp import web
 
 from moltin_jobs.testing import Simulator
-from tests.docs.examples import add_jobs, named_block, run_beside_store
+from tests.docs.examples import add_jobs, run_beside_store, run_block
 from tests.http.test_tls import server_context
 from tests.raw_server import RawServer, http, job, send
 from tests.redis_server import MISSING, RedisServer
 
 JOB_ID = "order-export-01"
-
-
-def run_block(page: str, name: str, module: str = "__main__") -> dict[str, Any]:
-    """Run a named block and return its namespace."""
-    namespace: dict[str, Any] = {"__name__": module}
-    exec(compile(named_block(page, name), f"{page}, {name}", "exec"), namespace)  # noqa: S102
-    return namespace
 
 
 async def run_main(page: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
