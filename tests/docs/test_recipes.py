@@ -8,13 +8,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 import trustme
-from aiohttp import web
 
 from moltin_jobs.testing import Simulator
-from tests.docs.examples import add_jobs, run_beside_store, run_block
+from tests.docs.examples import run_beside_store, run_block
 from tests.http.test_tls import server_context
 from tests.raw_server import RawServer, http, job, send
 from tests.redis_server import MISSING, RedisServer
@@ -29,30 +27,6 @@ async def run_main(page: str, name: str, monkeypatch: pytest.MonkeyPatch) -> Non
     run_block(page, name)
     (main,) = mains
     await main
-
-
-async def test_web_service_recipe_responds_with_job_or_404(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with Simulator() as simulator:
-        add_jobs(simulator, virtual_time=False)
-        for name, value in simulator.environment.items():
-            monkeypatch.setenv(name, value)
-        runner = web.AppRunner(run_block("docs/recipes.md", "service.py", "service")["app"])
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            exports = f"http://127.0.0.1:{runner.addresses[0][1]}/exports"
-            async with aiohttp.ClientSession() as browser:
-                async with browser.get(f"{exports}/{JOB_ID}") as found:
-                    document = await found.json()
-                async with browser.get(f"{exports}/nowhere") as missing:
-                    text = await missing.text()
-        finally:
-            await runner.cleanup()
-    assert document == {"id": JOB_ID, "state": "running", "file": None}
-    assert missing.status == 404
-    assert text.startswith("job nowhere: the service responded with status 404")
 
 
 @contextlib.asynccontextmanager
