@@ -22,7 +22,7 @@ from moltin_jobs import SessionStats
 from moltin_jobs.testing import Simulator
 from tests.docs.examples import blocks, named_block
 
-PAGE = "docs/recipes.md"
+PAGE = "docs/operations.md"
 FILES = ("snapshots.py", "jobs_prometheus.py", "jobs_opentelemetry.py")
 
 pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("moltin_environment")]
