@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import shlex
 import shutil
 import sys
 import tomllib
@@ -155,6 +156,19 @@ def build(session: nox.Session) -> None:
     foreign = [n for n in names if not re.match(r"moltin_jobs(-[\d.]+\.dist-info)?/", n)]
     if foreign:
         session.error(f"{wheel} contains files that are not of the package: {foreign}")
+
+
+@nox.session(python=OWN_PYTHON, default=False)
+def taste(session: nox.Session) -> None:
+    """Run the README's commands with uvx and pipx, which install the package for one run."""
+    # Both tools would keep what they built from an earlier state of the checkout.
+    environment = {"UV_NO_CACHE": "1", "PIPX_HOME": str(Path(session.create_tmp()).resolve())}
+    install(session, "uv", "pipx")
+    commands = re.findall(r"`((?:uvx|pipx) .+?)`", (ROOT / "README.md").read_text("utf-8"))
+    if len(commands) < 2:
+        session.error("README.md has no command with uvx or none with pipx")
+    for command in commands:
+        session.run(*shlex.split(command), env=environment)
 
 
 @nox.session(name="random", python=OWN_PYTHON, default=False)
