@@ -20,7 +20,7 @@ import pytest
 
 from moltin_jobs import Job, JobsSession, Polling
 from moltin_jobs.testing import Simulator
-from tests.docs.examples import blocks, named_block
+from tests.docs.examples import blocks, named_block, read_page
 from tests.file_host import FileHost, names_in, send_and_hang
 from tests.raw_server import http
 
@@ -388,6 +388,12 @@ def make_alarms(session: JobsSession) -> Any:
 
 def alarms_in(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == "alarms"]
+
+
+def test_table_of_alarms_shows_all_of_them() -> None:
+    alarms = re.findall(r'yield "(.+)"', named_block(PAGE, "alarms.py"))
+    table = read_page(PAGE).partition("| alarm |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| ([a-z].+?) \|", table, re.MULTILINE) == alarms
 
 
 @pytest.mark.looptime
