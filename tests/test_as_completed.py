@@ -100,6 +100,7 @@ async def test_kind_and_polling_apply_to_all_waits(
     assert len(simulator.requests) == 3 + 5  # at 0, 50, 100 and at 0, 50, 100, 150, 200
 
 
+@pytest.mark.no_cover  # coverage would multiply its time
 async def test_thousand_waits_left_by_break_after_ten_leave_nothing(
     simulator: Simulator, session: JobsSession
 ) -> None:

@@ -88,6 +88,7 @@ async def test_waits_served_by_a_large_list_do_not_block_the_event_loop(
     assert max(seconds) < 0.05
 
 
+@pytest.mark.no_cover  # coverage would multiply its time
 async def test_parsing_a_large_list_does_not_block_the_event_loop(
     session: JobsSession, caplog: pytest.LogCaptureFixture
 ) -> None:

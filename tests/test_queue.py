@@ -166,6 +166,7 @@ async def test_simulator_sends_the_date_of_its_clock(simulator: Simulator) -> No
     assert abs((queued.expected_start - queued.job.created_at).total_seconds()) < 1
 
 
+@pytest.mark.no_cover  # coverage would multiply its time
 @pytest.mark.parametrize("sigma", [0.5, 0.75, 1.0])
 async def test_range_holds_most_ends_of_two_hundred_simulated_jobs(sigma: float) -> None:
     hits: list[bool] = []

@@ -250,6 +250,7 @@ def test_queue_of_any_list_is_complete_and_in_order(jobs: list[Job], now: Moment
                 assert before.latest_end <= latest
 
 
+@pytest.mark.no_cover  # coverage would multiply its time
 class TestAccuracy:
     """Queues of 200 jobs, at a moment of each tenth run. The runs before it are the history."""
 

@@ -471,6 +471,7 @@ class TestSharedPoll:
         assert other_tasks() == set()
 
 
+@pytest.mark.no_cover  # coverage would multiply its time
 class TestManyQueuedWaits:
     @pytest.mark.parametrize("end", ["close", "cancel"])
     @pytest.mark.parametrize(
