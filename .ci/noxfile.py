@@ -17,9 +17,9 @@ PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 OWN_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 RANDOM_RUNS = 30
 # Another event loop changes nothing for pure functions, and the command line makes its own.
-WITHOUT_OTHER_LOOPS = ["--ignore=tests/api", "--ignore=tests/docs", "--ignore=tests/cli"]
-# The README's command runs them. They test pages and documents, not the interpreter.
-RUN_ONCE = ["--ignore=tests/docs", "--ignore=tests/test_openapi.py"]
+WITHOUT_OTHER_LOOPS = [f"--ignore=tests/{part}" for part in ("api", "cli", "docs", "simulation")]
+# The README's command runs them. They do not test the interpreter or the dependencies.
+RUN_ONCE = ["--ignore=tests/docs", "--ignore=tests/simulation", "--ignore=tests/test_openapi.py"]
 
 SIMULATED_WORLDS = [
     ["0-100"],

@@ -19,6 +19,7 @@ from moltin_jobs import (
     JobsSession,
     JobState,
     JobTimeoutError,
+    JobWatch,
     MoltinJobsError,
     SessionClosedError,
 )
@@ -230,14 +231,25 @@ async def watch(
         job.id, kind=job.kind, timeout=timeout, polling=polling, heartbeat=heartbeat
     )
     if not in_block:
-        actor.watch_deadline = actor.run.now() + (math.inf if timeout is None else timeout)
+        actor.watch_deadline = math.inf if timeout is None else actor.run.now() + timeout
+    if timeout is not None:
+        loop = asyncio.get_running_loop()
+        loop.call_later(timeout + 1e-6 + actor.run.disk_seconds, check_tasks, actor, watch)
     async with watch if in_block else contextlib.nullcontext():
         await _follow(actor, watch, heartbeat, **options)
 
 
+def check_tasks(actor: Actor, watch: JobWatch) -> None:
+    """Check that no task of a watch is left after its deadline."""
+    for task in asyncio.all_tasks():
+        frame = getattr(task.get_coro(), "cr_frame", None)
+        if frame is not None and frame.f_locals.get("self") is watch and not actor.run.is_stubborn:
+            actor.run.violate(f"{actor}: a task is left after the deadline of the watch")
+
+
 async def _follow(
     actor: Actor,
-    watch: Any,
+    watch: JobWatch,
     heartbeat: float | None,
     *,
     leave_after: int | None,
@@ -324,7 +336,7 @@ async def lookups(
 
 async def busy(actor: Actor, session: JobsSession, *, job: JobPlan, **_: Any) -> None:
     """Look up a job many times."""
-    for _number in range(100):
+    for _number in range(250):
         with contextlib.suppress(MoltinJobsError):
             await session.get_job(job.id, kind=job.kind)
 

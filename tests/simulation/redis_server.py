@@ -16,6 +16,8 @@ class RedisServer:
     def __init__(self) -> None:
         self.refuses_writes = False
         self.clock_offset = 0.0
+        self.pauses: list[tuple[float, float]] = []
+        """When each pause began, by the wall clock, and its seconds."""
         self._hashes: dict[str, dict[str, str]] = {}
         self._lua = lua51.LuaRuntime(unpack_returned_tuples=True)
         self._lua.globals().redis = self._lua.table(
@@ -34,6 +36,8 @@ class RedisServer:
         if self.refuses_writes:
             return b"-READONLY You can't write against a read only replica.\r\n"
         script, keys, arguments = command[1], command[3:4], command[4:]
+        if arguments[2] != "0":
+            self.pauses.append((time.time(), int(arguments[2]) / 1e6))
         run = self._scripts.get(script)
         if run is None:
             self._scripts[script] = run = self._lua.eval(f"function(KEYS, ARGV) {script} end")

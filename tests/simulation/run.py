@@ -8,7 +8,6 @@ import contextlib
 import gc
 import hashlib
 import importlib
-import itertools
 import logging
 import random
 import secrets
@@ -46,15 +45,17 @@ from .loop import (
     SocketLoop,
     VirtualThreads,
 )
+from .network import Weather
 from .secrets_check import CLIENT_SECRET, TOKEN, LogCheck
 from .service import Service
 from .wire import (
     SESSION_HEADER,
     Wire,
     WireRequest,
-    check_cooldown,
+    check_cooldowns,
     check_rate,
     check_refreshes,
+    find_cooldowns,
 )
 from .worlds import HARMLESS, Disturbance, JobPlan, SessionPlan, World
 
@@ -63,7 +64,7 @@ MAX_CALLBACK = 0.05
 """Longest callback in seconds of thread time."""
 GRACE = 60.0
 """Seconds after the last session was closed in which everything has to end."""
-REDIS_LIMIT = 8
+REDIS_LIMIT = 20
 MAX_CHECKED_ERRORS = 60
 
 
@@ -210,7 +211,9 @@ class WorldRun:
             final_poll_at, lead = final_poll(actor)
             if end < final_poll_at - lead / 10 - 1e-6 and lead > 2 * round_trip:
                 self.violate(f"{actor}: {outcome!r}, although {job.id} has ended at {end:.6f}")
-        elif isinstance(outcome, Job | JobFailedError) and actor.plan.operation == "wait":
+        elif isinstance(outcome, Job | JobFailedError | SessionClosedError) and (
+            actor.plan.operation in ("wait", "outcomes") and actor.ended_at is None
+        ):
             most = longest + 4 * round_trip + 0.01
             if plan.options["poll_by"] == "list":
                 most = 2 * longest + 8 * round_trip + 3
@@ -230,7 +233,7 @@ class WorldRun:
         harmless = HARMLESS | {"clock", "disk", "files"}
         if not self.world.features <= harmless or not isinstance(self._loop, SimulatedLoop):
             return
-        if plan.auth != "token" or plan.options["request_timeout"] < self._round_trip:
+        if plan.auth != "token" or plan.options["request_timeout"] <= self._round_trip:
             return
         if self.now() >= actor.started_at + actor.plan.options["timeout"] - 1e-6:
             return
@@ -258,6 +261,8 @@ class WorldRun:
     def _is_undisturbed(self, number: int, plan: SessionPlan) -> bool:
         """Return whether the requests of a session are neither delayed nor refused."""
         if not self.is_calm or plan.auth == "callable" or not isinstance(self._loop, SimulatedLoop):
+            return False
+        if plan.options["request_timeout"] <= 2 * self._round_trip:
             return False
         recent = 0
         for request in reversed(self.wire.requests):
@@ -343,7 +348,9 @@ class WorldRun:
                 network.weather[one] = self.world.weather
             self._loop.slow_threads = "disk" in self.world.features
             if self.service.redis is not None:
-                self.service.redis_port = network.listen(self.service.redis.connect).port
+                port = network.listen(self.service.redis.connect).port
+                self.service.redis_port = port
+                network.weather[port] = Weather(latency=self.world.redis_latency)
 
     async def _open_session(self, plan: SessionPlan, stack: contextlib.AsyncExitStack) -> None:
         number = len(self.sessions)
@@ -503,7 +510,7 @@ class WorldRun:
             own = f"session {number}"
             if plan.limiter.isdigit():
                 findings.append(prefix(own, check_rate(requests, int(plan.limiter))))
-            findings.append(prefix(own, check_cooldown(requests, requests)))
+            findings.append(prefix(own, check_cooldowns(requests, find_cooldowns(requests))))
             if plan.auth == "credentials":
                 lifetime = self.world.service["token_lifetime"]
                 findings.append(prefix(own, check_refreshes(requests, lifetime)))
@@ -515,9 +522,13 @@ class WorldRun:
             limit = REDIS_LIMIT * (2 if trouble else 1) + (len(by_session) if trouble else 0)
             findings.append(check_rate(self.wire.requests, limit))
             if not trouble:
-                for one, other in itertools.permutations(by_session, 2):
-                    finding = check_cooldown(by_session[one], by_session[other], margin=0.3)
-                    findings.append(prefix(f"session {other}, reported by {one}", finding))
+                # A command that is sent one round trip before a slot reports the pause.
+                margin = self.world.redis_latency + 0.015
+                pauses = [
+                    (begin - EPOCH + margin, begin - EPOCH + seconds)
+                    for begin, seconds in self.service.redis.pauses
+                ]
+                findings.append(prefix("store", check_cooldowns(self.wire.requests, pauses)))
         for finding in findings:
             if finding is not None:
                 self.violate(finding)

@@ -196,7 +196,8 @@ class Service:
                 "hangs": Weather(stalls=1.0),
             }[name]
             loop.network.weather[self.redis_port] = weather
-            loop.call_later(seconds, loop.network.weather.pop, self.redis_port, None)
+            calm = Weather(latency=self.world.redis_latency)
+            loop.call_later(seconds, loop.network.weather.__setitem__, self.redis_port, calm)
 
 
 def _too_many(retry_after: str | None, **_: Any) -> Fault:

@@ -18,7 +18,14 @@ from tests import redis_server as real_redis
 from .loop import BusyLoopError, NothingScheduledError, SimulatedLoop
 from .redis_server import RedisServer
 from .secrets_check import LogCheck, check_error, find_secret_in_local
-from .wire import TOKEN_PATH, WireRequest, check_cooldown, check_rate, check_refreshes
+from .wire import (
+    TOKEN_PATH,
+    WireRequest,
+    check_cooldowns,
+    check_rate,
+    check_refreshes,
+    find_cooldowns,
+)
 
 
 def make_requests(*rows: dict[str, Any]) -> list[WireRequest]:
@@ -60,13 +67,13 @@ def test_too_many_requests_in_one_second_are_found(last: float, is_found: bool) 
 )
 def test_request_in_cooldown_is_found(row: dict[str, Any], start: float, is_found: bool) -> None:
     requests = make_requests({"at": 1.0, "status": 429, **row}, {"at": start})
-    assert (check_cooldown(requests, requests) is not None) is is_found
+    assert (check_cooldowns(requests, find_cooldowns(requests)) is not None) is is_found
 
 
 def test_second_429_of_a_burst_starts_no_cooldown() -> None:
     rows = [{"at": 1.0, "status": 429}, {"at": 0.9, "responded_at": 1.5, "status": 429}]
     requests = make_requests(*rows, {"at": 2.0})
-    assert check_cooldown(requests, requests) is None
+    assert check_cooldowns(requests, find_cooldowns(requests)) is None
 
 
 def refresh(at: float, **row: Any) -> dict[str, Any]:

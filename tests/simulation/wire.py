@@ -118,7 +118,7 @@ def check_rate(requests: Iterable[WireRequest], limit: int) -> str | None:
     return None
 
 
-def cooldowns(requests: Iterable[WireRequest]) -> Iterator[tuple[float, float]]:
+def find_cooldowns(requests: Iterable[WireRequest]) -> Iterator[tuple[float, float]]:
     """Give the beginning and the least end of each cooldown of one session."""
     started_at = -1.0
     responses = [one for one in requests if one.status == 429 and one.ended_at is None]
@@ -130,16 +130,13 @@ def cooldowns(requests: Iterable[WireRequest]) -> Iterator[tuple[float, float]]:
         yield response.responded_at, response.responded_at + length
 
 
-def check_cooldown(
-    reporting: list[WireRequest], requests: list[WireRequest], margin: float = 0.0
+def check_cooldowns(
+    requests: Iterable[WireRequest], cooldowns: Iterable[tuple[float, float]]
 ) -> str | None:
-    """Check that no request starts in a cooldown, except in its first ``margin`` seconds.
-
-    The 429s are those of ``reporting``, which another session of the store may have sent.
-    """
+    """Check that no request starts in a cooldown, each of which has a beginning and an end."""
     starts = sorted(request.started_at for request in requests)
-    for begin, end in cooldowns(reporting):
-        index = bisect.bisect_right(starts, begin + margin + TOLERANCE)
+    for begin, end in cooldowns:
+        index = bisect.bisect_right(starts, begin + TOLERANCE)
         if index < len(starts) and starts[index] < end - TOLERANCE:
             return f"a request starts at {starts[index]:.6f}, in the cooldown from {begin:.6f}"
     return None

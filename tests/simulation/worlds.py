@@ -127,6 +127,8 @@ class World:
     actors: tuple[ActorPlan, ...]
     disturbances: tuple[Disturbance, ...]
     weather: Weather
+    redis_latency: float
+    """Seconds that a message to Redis takes."""
     service: Options
     """Options of the simulator."""
     horizon: float
@@ -193,6 +195,7 @@ def draw_world(
         actors=tuple(one for one in all_actors if actors is None or one.number in actors),
         disturbances=draw_disturbances(part, features, length),
         weather=draw_weather(part("weather"), features),
+        redis_latency=part("redis latency").random.choice([0.0, 0.02, 0.05]),
         service={
             "rate_limit": part("limit").random.choice([25, 25, None]),
             "token_lifetime": 5.0 if "tokens" in features else 3600.0,
