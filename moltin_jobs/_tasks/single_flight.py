@@ -63,7 +63,7 @@ class Flight(Generic[T]):
         self._value: T | None = None
         self._error: BaseException | None = None
         self._traceback: TracebackType | None = None
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters: dict[asyncio.Future[None], None] = {}  # woken in the order of arrival
         self._task = operations.create_task(self.run(call))
 
     async def run(self, call: Callable[[Flight[T]], Coroutine[Any, Any, T]]) -> None:
@@ -85,11 +85,11 @@ class Flight(Generic[T]):
         """Return the result when it is there, or raise the error of the call."""
         if self.is_joinable:
             waiter = asyncio.get_running_loop().create_future()
-            self._waiters.add(waiter)
+            self._waiters[waiter] = None
             try:
                 await waiter
             finally:
-                self._waiters.discard(waiter)
+                del self._waiters[waiter]
                 if not self._waiters and self.is_joinable:
                     self.is_joinable = False
                     self._task.cancel()

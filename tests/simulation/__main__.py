@@ -56,6 +56,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--actors", default="", help="numbers of the only actors, with commas")
     parser.add_argument("--seconds", type=float, help="moment at which all sessions are closed")
     parser.add_argument("--stop", action="store_true", help="stop at the first violation")
+    parser.add_argument("--no-shrink", action="store_true", help="do not look for a smaller world")
     parser.add_argument("--fault", help="name of a deliberate fault to find, or 'all'")
     return parser.parse_args()
 
@@ -90,7 +91,7 @@ def run_many(seeds: range, arguments: argparse.Namespace) -> int:
                 seconds += report.virtual_seconds
                 if report.violations:
                     bad.append(seed)
-                    print_violations(seed, report, arguments.on)
+                    print_violations(seed, report, arguments)
                     if arguments.stop:
                         pool.shutdown(cancel_futures=True)
                         return 1
@@ -118,16 +119,14 @@ def run_seed(seed: int, on: str) -> tuple[int, Report]:
     return seed, report
 
 
-def print_violations(seed: int, report: Report, on: str) -> None:
+def print_violations(seed: int, report: Report, arguments: argparse.Namespace) -> None:
     """Print what is wrong in a world, and how to repeat it in a smaller one."""
     print(f"seed {seed}:")
     for text in report.violations[:5]:
         print(f"  {text}")
-    command = f"python -m tests.simulation {seed}"
-    if on != "memory":
-        print(f"  {command} --on {on}")
-        return
-    print(f"  {command} {shrink(seed)}".rstrip(), flush=True)
+    on = "" if arguments.on == "memory" else f"--on {arguments.on}"
+    smaller = "" if on or arguments.no_shrink else shrink(seed)
+    print(f"  python -m tests.simulation {seed} {on or smaller}".rstrip(), flush=True)
 
 
 def print_counts(total: collections.Counter[str], virtual: float, elapsed: float) -> None:
@@ -151,7 +150,7 @@ def find_faults(name: str, seeds: str) -> int:
 def find_fault(fault: DeliberateFault, seeds: str) -> str | None:
     """Return the first violation that a fault causes."""
     with changed_copy(fault, ROOT) as copy:
-        command = [sys.executable, "-m", "tests.simulation", seeds, "--stop"]
+        command = [sys.executable, "-m", "tests.simulation", seeds, "--stop", "--no-shrink"]
         environment = {**os.environ, "PYTHONPATH": str(copy)}
         result = subprocess.run(  # noqa: S603 (this program itself)
             command, cwd=copy, env=environment, capture_output=True, text=True, check=False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -110,7 +111,7 @@ class Actor:
             return error
         except Exception as error:  # noqa: BLE001 (it is checked)
             if not isinstance(error, MoltinJobsError | UserError):
-                self.run.violate(f"{self}: {type(error).__name__}: {error}")
+                self.run.violate(f"{self}: {traceback.format_exc(limit=-4)}")
             return error
         if self.cancellations and not self.run.is_stubborn:
             self.run.violate(f"{self} was cancelled and has ended as if it was not")

@@ -522,10 +522,11 @@ class WorldRun:
             limit = REDIS_LIMIT * (2 if trouble else 1) + (len(by_session) if trouble else 0)
             findings.append(check_rate(self.wire.requests, limit))
             if not trouble:
-                # A command that is sent one round trip before a slot reports the pause.
+                # A command that is sent one round trip before a slot reports the pause. The
+                # cooldown itself ends earlier: the pause may have had to connect first.
                 margin = self.world.redis_latency + 0.015
                 pauses = [
-                    (begin - EPOCH + margin, begin - EPOCH + seconds)
+                    (begin - EPOCH + margin, begin - EPOCH + seconds - 0.5)
                     for begin, seconds in self.service.redis.pauses
                 ]
                 findings.append(prefix("store", check_cooldowns(self.wire.requests, pauses)))

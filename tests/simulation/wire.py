@@ -42,7 +42,8 @@ class WireRequest:
     response_number: int = 0
     retry_after: float | None = None
     ended_at: float | None = None
-    """Moment at which the client closed or lost the connection."""
+    """Moment at which the client closed or lost the connection, if no response came before. A
+    response of that moment may not have been noticed."""
 
 
 class Wire:
@@ -95,9 +96,11 @@ class Wire:
         self._log(f"session {request.session} gets {request.status} for {request.target}")
 
     def on_closed(self, connection: Connection) -> None:
-        """Record the end of a connection."""
-        if connection.note is not None and connection.note[0].status is None:
-            connection.note[0].ended_at = self._clock()
+        """Record the end of a connection, unless it was used for a response before."""
+        if connection.note is not None:
+            request, now = connection.note[0], self._clock()
+            if request.status is None or request.responded_at == now:
+                request.ended_at = now
 
 
 def _seconds(value: bytes | None) -> float | None:
