@@ -51,9 +51,7 @@ class JobQueue:
         by_creation = sorted(jobs, key=lambda job: job.created_at or _LATEST)
         ordered = [(job, job.state) for job in by_creation]
         runs, started_at = _measure_runs(ordered)
-        queue = _select_queue(ordered)
-        is_running = bool(queue) and queue[0].state is JobState.RUNNING
-        return cls(queue, runs, started_at if is_running else None)
+        return cls(_select_queue(ordered), runs, started_at)
 
 
 def estimate_queue(jobs: Iterable[Job], now: datetime.datetime) -> list[QueuedJob]:

@@ -96,9 +96,10 @@ class TestOrder:
 
     @pytest.mark.parametrize("status", ["started", "success", "failed"])
     def test_unknown_status_is_left_out_once_a_later_job_has_started(self, status: str) -> None:
-        jobs = [job("a", "archived", -9), job("b", status, -5), job("c", "paused", -1)]
+        jobs = [job("a", "archived", -9), job("b", "pending", -7)]
+        jobs += [job("c", status, -5), job("d", "paused", -1)]
         queue = estimate_queue(jobs, NOW)
-        assert [one.job.id for one in queue if one.job.id != "b"] == ["c"]
+        assert [one.job.id for one in queue if one.job.id != "c"] == ["b", "d"]
 
     @pytest.mark.parametrize("created", [-5.0, None])
     def test_unknown_status_remains_while_no_later_job_is_known_to_have_started(
@@ -139,14 +140,15 @@ class TestRuns:
             job("x", "success", -500, None),
             job("x", "success", -500, -501),
             job("x", "success", -500, -500),
+            job("x", "success", -500, -30),
             job("x", "success", -500, 1e6),
             job("x", "failed", -500, 2e11),
             job("x", "cancelled", -500, -40),
             job("x", "archived", -500, -40),
         ],
         ids=[
-            "no-creation", "no-end", "negative", "zero", "longer-than-a-week", "year-8363",
-            "cancelled", "unknown-status",
+            "no-creation", "no-end", "negative", "zero", "with-another", "longer-than-a-week",
+            "year-8363", "cancelled", "unknown-status",
         ],
     )  # fmt: skip
     def test_run_that_is_not_credible_changes_no_estimate(self, absurd: Job) -> None:
@@ -163,14 +165,35 @@ class TestRuns:
         queue = estimate_queue([job("x", "failed", -10, -2), job("a", "pending")], NOW)
         assert seconds_left(queue[0]) == pytest.approx(8)
 
+    def test_run_of_a_week_counts(self) -> None:
+        week = datetime.timedelta(weeks=1).total_seconds()
+        queue = estimate_queue([*finished(-1, created=-1 - week), job("a", "pending")], NOW)
+        assert seconds_left(queue[0]) == week
+
     def test_old_runs_do_not_count(self) -> None:
         old = finished(*range(-90_000, -80_000, 1000), created=-91_000)
         ends = [-5000 + 10 * number for number in range(50)]
-        jobs = [*old, *finished(*ends, created=-5010), job("a", "pending")]
-        assert seconds_left(estimate_queue(jobs, NOW)[0]) == pytest.approx(10)
+        jobs = [*finished(*ends, created=-5010), job("a", "pending"), job("b", "pending")]
+        queue = estimate_queue(jobs, NOW)
+        assert estimate_queue([*old, *jobs], NOW) == queue
+        assert seconds_left(queue[0]) == pytest.approx(10)
 
 
 class TestEstimates:
+    def test_first_job_has_the_range_of_the_recent_runs(self) -> None:
+        ends = itertools.accumulate([10, 20, 30, 40], initial=-1000)
+        jobs = [*finished(*ends, created=-1000), job("a", "pending")]
+        (queued,) = estimate_queue(jobs, NOW)
+        assert times(queued) == (NOW, at(5), at(25), at(60))  # quantiles 0.1, 0.5 and 0.9
+
+    def test_job_behind_another_has_the_uncertainty_of_a_single_run(self) -> None:
+        jobs = [*finished(-1, created=-101), job("a", "pending"), job("b", "pending")]
+        # The variance of the first run, taken from [100, 100], is 4800 s². That of the second
+        # run and of the mean is 6400 s² each. The median of a lognormal sum is lower than its mean.
+        variance = 4800 + 2 * 6400
+        median = 200 / (1 + variance / 200**2) ** 0.5
+        assert seconds_left(estimate_queue(jobs, NOW)[1]) == pytest.approx(median)
+
     def test_running_job_is_compared_with_longer_runs(self) -> None:
         ends = itertools.accumulate([10] * 8 + [200, 210, 220], initial=-5000)
         jobs = [*finished(*ends, created=-5000), job("a", "started", -50)]
