@@ -19,6 +19,7 @@ from moltin_jobs import (
     AuthenticationError,
     ClientCredentials,
     ConfigurationError,
+    Job,
     JobsSession,
     JobTimeoutError,
     Retry,
@@ -708,14 +709,42 @@ async def test_exception_of_an_auth_callable_gets_no_note(error: type[Exception]
     async def get_token() -> str:
         for token in tokens:
             return token
+        await asyncio.sleep(1)
         raise error
 
-    scripts = [respond(job("pending"), "201 Created"), respond(b"{}", "401 Unauthorized")]
+    scripts = [respond(job("pending"), "201 Created")] * 2
+    async with RawServer([*scripts, UNAUTHORIZED, UNAUTHORIZED]) as server:
+        async with JobsSession(get_token, base_url=server.url) as session:
+            exports = (session.export_orders() for _ in range(2))
+            errors = await asyncio.gather(*exports, return_exceptions=True)
+    assert type(errors[0]) is error
+    assert errors[1] is errors[0]
+    assert not hasattr(errors[0], "__notes__")
+
+
+async def test_invalid_result_of_an_auth_callable_gets_the_note_of_the_export() -> None:
+    tokens = iter(["good", "not good"])
+
+    async def get_token() -> str:
+        return next(tokens)
+
+    scripts = [respond(job("pending"), "201 Created"), UNAUTHORIZED]
     async with RawServer(scripts) as server:
         async with JobsSession(get_token, base_url=server.url) as session:
-            with pytest.raises(error) as caught:
+            with pytest.raises(ConfigurationError) as caught:
                 await session.export_orders()
-    assert not hasattr(caught.value, "__notes__")
+    assert caught.value.__notes__ == ["The job of this export is a."]
+
+
+async def test_exception_of_on_created_gets_the_note_of_the_export() -> None:
+    def on_created(_: Job) -> None:
+        raise LookupError
+
+    async with RawServer([respond(job("pending"), "201 Created")]) as server:
+        async with JobsSession("token", base_url=server.url) as session:
+            with pytest.raises(LookupError) as caught:
+                await session.export_orders(on_created=on_created)
+    assert caught.value.__notes__ == ["The job of this export is a."]
 
 
 def test_class_is_no_auth_callable() -> None:

@@ -144,16 +144,16 @@ class TestMaskedDocument:
         assert load_json(make_response(body, secret=TOKEN), GET_JOB) == document
         assert load_json(make_response(body), GET_JOB) == document
 
-    @pytest.mark.parametrize("token", ["a", "test"])
+    @pytest.mark.parametrize("token", ["a", "test", "token-0f-nine"])
     @pytest.mark.parametrize("suffix", ["", "-1"])
-    def test_load_json_with_short_token_within_job_id_keeps_id(
+    def test_load_json_with_token_within_job_id_keeps_id(
         self, token: str, suffix: str
     ) -> None:
         job_id = token + suffix
         request = type(GET_JOB)("GET", f"/v2/jobs/{job_id}", f"job {job_id}", job_id)
-        body = json.dumps({"data": {"id": job_id, "error": f"{token} is bad"}}).encode()
+        body = json.dumps({"data": [{"id": job_id, "error": f"{token} is bad"}]}).encode()
         assert load_json(make_response(body, secret=token), request) == {
-            "data": {"id": job_id, "error": "*** is bad"}
+            "data": [{"id": job_id, "error": "*** is bad"}]
         }
 
 

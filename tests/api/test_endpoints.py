@@ -5,6 +5,7 @@ import pytest
 
 from moltin_jobs._api import endpoints
 from moltin_jobs._api.endpoints import Request
+from moltin_jobs.kinds import INVENTORY_IMPORTS, PXM, catalog_releases
 from moltin_jobs.settings import Secret
 
 SECRET = Secret("5ecret &=+/ä")
@@ -41,6 +42,78 @@ def test_request_of_endpoint_has_documented_address(
     assert request_.job_id == job_id
     assert request_.max_body == max_body
     assert (request_.body is not None) == (request_.method == "POST")
+
+
+CATALOG = catalog_releases("c-1")
+PAGE = {"page[limit]": "100", "page[offset]": "7"}
+ADVICE = "The job may have been cancelled: look it up before you try again."
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        (
+            endpoints.get_job("a", PXM),
+            Request("GET", "/pcm/jobs/a", "pxm job a", "a", PXM),
+        ),
+        (
+            endpoints.get_file("a", PXM),
+            Request("GET", "/pcm/jobs/a", "the file of pxm job a", "a", PXM),
+        ),
+        (
+            endpoints.list_jobs(PXM, 7),
+            Request("GET", "/pcm/jobs", "the list of pxm jobs", None, PXM, PAGE, max_body=1 << 24),
+        ),
+        (
+            endpoints.list_problems("a", INVENTORY_IMPORTS, 7),
+            Request(
+                "GET",
+                "/v2/inventories/imports/a/errors",
+                "the problems of inventory-import job a",
+                "a",
+                INVENTORY_IMPORTS,
+                PAGE,
+                max_body=1 << 24,
+            ),
+        ),
+        (
+            endpoints.cancel_job("a", PXM),
+            Request(
+                "POST",
+                "/pcm/jobs/a/cancel",
+                "the cancellation of pxm job a",
+                "a",
+                PXM,
+                body=b"{}",
+                uncertain_advice=ADVICE,
+            ),
+        ),
+        (
+            endpoints.create_release(CATALOG, True),
+            Request(
+                "POST",
+                "/pcm/catalogs/c-1/releases",
+                "the publication of catalog c-1",
+                None,
+                CATALOG,
+                body=b'{"data": {"export_full_delta": true}}',
+                uncertain_advice=endpoints.RELEASE_MAY_EXIST,
+            ),
+        ),
+        (
+            endpoints.create_job("order_export", None, allow_duplicate=True),
+            Request(
+                "POST",
+                "/v2/jobs",
+                "the creation of a job",
+                body=b'{"data": {"type": "job", "job_type": "order_export"}}',
+            ),
+        ),
+    ],
+    ids=["job", "file", "page", "problems", "cancellation", "release", "duplicate"],
+)
+def test_request_of_endpoint_is_complete(request_: Request, expected: Request) -> None:
+    assert request_ == expected
 
 
 @pytest.mark.parametrize("filter_", [None, "gt(created_at,2018-09-01)", 'eq(name,"Käse")'])

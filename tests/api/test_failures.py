@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from moltin_jobs._api import endpoints
 from moltin_jobs._api.endpoints import Request
 from moltin_jobs._api.failures import (
     api_error,
@@ -25,6 +26,7 @@ from moltin_jobs.errors import (
     ServerError,
     TransportError,
 )
+from moltin_jobs.kinds import PXM
 from moltin_jobs.models import Job
 from tests.api.responses import (
     BARE_404,
@@ -611,6 +613,17 @@ class TestNoFileError:
         assert str(error) == (
             "the file of job a: the service responded with status 404: Resource Not Found: "
             f"The resource you are requesting does not exist. {advice}"
+        )
+
+
+    def test_no_file_error_of_document_without_address_has_no_other_advice(self) -> None:
+        job = Job(id="a", status="success")
+        error = no_file_error(make_response(), endpoints.get_file("a", PXM), job)
+        assert type(error) is JobNotFoundError
+        assert (error.status, error.job, error.job_id) == (404, job, "a")
+        assert str(error) == (
+            "the file of pxm job a: the response names no address. "
+            "The job exists with status success, but has no file."
         )
 
 

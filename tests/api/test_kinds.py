@@ -315,6 +315,7 @@ class TestProblems:
         [
             (422, [{"title": "t", "detail": "missing csv header"}], "missing csv header"),
             (400, [{"detail": "missing csv header"}], "missing csv header"),
+            (499, [{"detail": "missing csv header"}], "missing csv header"),
             (422, [{"title": "t"}], None),
             (422, [{"detail": " "}], None),
             (422, [{"detail": 5}], None),
