@@ -146,9 +146,7 @@ class TestMaskedDocument:
 
     @pytest.mark.parametrize("token", ["a", "test", "token-0f-nine"])
     @pytest.mark.parametrize("suffix", ["", "-1"])
-    def test_load_json_with_token_within_job_id_keeps_id(
-        self, token: str, suffix: str
-    ) -> None:
+    def test_load_json_with_token_within_job_id_keeps_id(self, token: str, suffix: str) -> None:
         job_id = token + suffix
         request = type(GET_JOB)("GET", f"/v2/jobs/{job_id}", f"job {job_id}", job_id)
         body = json.dumps({"data": [{"id": job_id, "error": f"{token} is bad"}]}).encode()

@@ -615,7 +615,6 @@ class TestNoFileError:
             f"The resource you are requesting does not exist. {advice}"
         )
 
-
     def test_no_file_error_of_document_without_address_has_no_other_advice(self) -> None:
         job = Job(id="a", status="success")
         error = no_file_error(make_response(), endpoints.get_file("a", PXM), job)

@@ -339,7 +339,7 @@ class TestClosing:
 
 class TestSleeps:
     async def test_sleep_until_a_moment_ends_at_it(self, operations: Operations) -> None:
-        await operations.sleep_until(5)
+        assert await operations.sleep_until(5) is False
         assert now() == 5
 
     async def test_cancelled_sleep_has_no_alarm(self, operations: Operations) -> None:
@@ -349,6 +349,24 @@ class TestSleeps:
         sleep.cancel()
         assert not sleep.alarm_number
         await asyncio.sleep(9)
+
+    async def test_sleep_that_is_woken_ends_early(self, operations: Operations) -> None:
+        sleep = operations.sleep_until(5)
+        asyncio.get_running_loop().call_later(1, sleep.wake)
+        assert await sleep is True
+        assert now() == 1
+        await asyncio.sleep(10)  # its alarm is gone
+        sleep.wake()
+
+    async def test_cancelled_sleep_passes_the_message_on(self, operations: Operations) -> None:
+        async def sleep() -> None:
+            await operations.sleep_until(5)
+
+        task = asyncio.create_task(sleep())
+        await asyncio.sleep(1)
+        task.cancel("the reason")
+        with pytest.raises(asyncio.CancelledError, match="^the reason$"):
+            await task
 
     async def test_sleep_whose_alarm_rings_twice_ends_once(self, operations: Operations) -> None:
         sleep = operations.sleep_until(5)

@@ -114,13 +114,14 @@ class TestOutcomes:
         assert now() == 1
         assert other_tasks() == set()
 
+    @pytest.mark.parametrize("error", [ZeroDivisionError, asyncio.CancelledError])
     async def test_other_exception_is_raised_after_all_calls_have_ended(
-        self, operations: Operations
+        self, operations: Operations, error: type[BaseException]
     ) -> None:
-        calls = fail(1, ZeroDivisionError()), end_slowly(3), succeed(0)
+        calls = fail(1, error()), end_slowly(3), succeed(0)
         async with outcomes_of(operations, *calls) as outcomes:
             assert await anext(outcomes) == (2, 0)
-            with pytest.raises(ZeroDivisionError):
+            with pytest.raises(error):
                 await anext(outcomes)
             assert now() == 4
             assert other_tasks() == set()

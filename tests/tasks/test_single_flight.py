@@ -160,6 +160,31 @@ async def test_foreign_error_is_raised_in_all_callers_with_a_short_traceback(
         assert len(traceback.format_tb(error.__traceback__)) < 10
 
 
+async def test_foreign_error_leads_each_caller_to_its_origin(operations: Operations) -> None:
+    flight = SingleFlight(operations, Calls(error=lambda _: LookupError()))
+    errors = await asyncio.gather(
+        *(flight.get(fresh_after=NEVER) for _ in range(3)), return_exceptions=True
+    )
+    for error in errors:
+        assert isinstance(error, LookupError)
+        frames = traceback.extract_tb(error.__traceback__)
+        assert frames[-1].line == "raise self.error(number)"
+
+
+async def test_end_of_an_earlier_call_leaves_the_call_in_flight_to_its_callers(
+    operations: Operations,
+) -> None:
+    calls = Calls(seconds=10)
+    flight = SingleFlight(operations, calls)
+    callers = [asyncio.create_task(flight.get(fresh_after=NEVER))]
+    await asyncio.sleep(5)
+    callers.append(asyncio.create_task(flight.get(fresh_after=NEVER, join_after=5)))
+    await asyncio.sleep(6)  # the first call has ended
+    callers.append(asyncio.create_task(flight.get(fresh_after=NEVER)))
+    assert await asyncio.gather(*callers) == [1, 2, 2]
+    assert calls.started_at == [0, 5]
+
+
 async def test_call_that_no_caller_waits_for_is_cancelled(operations: Operations) -> None:
     calls = Calls(seconds=99)
     flight = SingleFlight(operations, calls)
