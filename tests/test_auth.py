@@ -712,7 +712,7 @@ async def test_exception_of_an_auth_callable_gets_no_note(error: type[Exception]
         await asyncio.sleep(1)
         raise error
 
-    scripts = [respond(job("pending"), "201 Created")] * 2
+    scripts = [respond(job("pending", job_id), "201 Created") for job_id in "ab"]
     async with RawServer([*scripts, UNAUTHORIZED, UNAUTHORIZED]) as server:
         async with JobsSession(get_token, base_url=server.url) as session:
             exports = (session.export_orders() for _ in range(2))

@@ -111,10 +111,13 @@ class TestTimeouts:
         assert now() == 3
 
     async def test_end_at_after_the_block_does_nothing(self, operations: Operations) -> None:
+        reported: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda *args: reported.append(args))
         with Operation(operations) as operation:
             pass
         operation.end_at(1)
         await asyncio.sleep(5)
+        assert reported == []
 
     async def test_subclass_chooses_the_error_of_its_timeout(self, operations: Operations) -> None:
         class Download(Operation):
@@ -250,6 +253,17 @@ class TestClosing:
         assert task.cancelling() == 0
         assert now() == pytest.approx(5, abs=0.001)
 
+    async def test_closing_after_an_inner_operation_ends_the_outer_one(
+        self, operations: Operations
+    ) -> None:
+        asyncio.get_running_loop().call_at(2, operations.close)
+        with pytest.raises(SessionClosedError), Operation(operations):
+            with Operation(operations):
+                await asyncio.sleep(1)
+            await asyncio.sleep(99)
+        assert now() == 2
+        assert not operations.running
+
     async def test_closing_beside_a_timeout_ends_an_operation_once(
         self, operations: Operations
     ) -> None:
@@ -329,8 +343,12 @@ class TestClosing:
         async def close() -> None:
             operations.close()
 
+        async def enter() -> None:
+            with Operation(operations):
+                raise AssertionError
+
         asyncio.run(use())
-        for function in (use, close):
+        for function in (use, close, enter):
             with pytest.raises(RuntimeError, match="another event loop") as caught:
                 asyncio.run(function())
             assert not isinstance(caught.value, SessionClosedError)
