@@ -28,6 +28,30 @@ SIMULATED_WORLDS = [
     ["160-180", "--on", "sockets"],
     ["180-200", "--on", "uvloop"],
 ]
+WITHOUT_OTHER_LOOPS = ["--ignore=tests/api", "--ignore=tests/docs", "--ignore=tests/cli"]
+# The README's command runs them. They test pages and documents, not the interpreter.
+RUN_ONCE = ["--ignore=tests/docs", "--ignore=tests/test_openapi.py"]
+# The modules of each part, and the tests that are quick enough to run for each mutant.
+MUTATION = {
+    "api": [
+        "_api/*.py",
+        "tests/api",
+        "tests/test_auth.py",
+        "tests/test_job_requests.py",
+        "tests/test_problems.py",
+    ],
+    "kinds": ["kinds.py", "tests/test_kinds.py"],
+    "queueing": ["queueing.py", "tests/test_queueing.py"],
+    "tasks": ["_tasks/*.py", "tests/tasks"],
+    "auth": ["auth.py", "tests/test_auth.py", "tests/test_session.py::TestFromEnv"],
+    "polling": [
+        "_polling/*.py",
+        "tests/polling",
+        "tests/test_observability.py",
+        "--ignore=tests/polling/test_endurance.py",
+    ],
+    "http": ["_http/*.py", "tests/http"],
+}
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv|venv"
@@ -184,6 +208,31 @@ def random_order(session: nox.Session) -> None:
             failed.append(seed)
     if failed:
         session.error(f"the suite failed with the seeds {failed}")
+
+
+@nox.session(python=OWN_PYTHON, default=False)
+@nox.parametrize("part", [*MUTATION], ids=[*MUTATION])
+def mutation(session: nox.Session, part: str) -> None:
+    """Change the code in each possible way, and list the changes that the tests do not notice.
+
+    ``-s "mutation(api)"`` selects one part. .ci/mutants.md explains what survives.
+    """
+    copy = Path(session.create_tmp()).resolve() / part
+    install(session, "-e", ".[test]", "mutmut>=3.8.1,<4")
+    ignored = shutil.ignore_patterns(".*", "mutants", "dist")
+    shutil.copytree(ROOT, copy, ignore=ignored, dirs_exist_ok=True)
+    modules, *selection = MUTATION[part]
+    settings = {
+        "only_mutate": [f"moltin_jobs/{modules}"],
+        "pytest_add_cli_args_test_selection": selection,
+    }
+    lines = [f"\n{name} = {value}" for name, value in settings.items()]
+    project = copy / "pyproject.toml"
+    table = "[tool.mutmut]"
+    project.write_text(project.read_text().replace(table, table + "".join(lines), 1))
+    session.chdir(copy)
+    session.run("mutmut", "run", "--max-children=1", *session.posargs)
+    session.run("mutmut", "results")
 
 
 def install(session: nox.Session, *requirements: str) -> None:
