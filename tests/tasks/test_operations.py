@@ -256,11 +256,14 @@ class TestClosing:
     async def test_closing_after_an_inner_operation_ends_the_outer_one(
         self, operations: Operations
     ) -> None:
-        asyncio.get_running_loop().call_at(2, operations.close)
-        with pytest.raises(SessionClosedError), Operation(operations):
+        async def run() -> None:
             with Operation(operations):
-                await asyncio.sleep(1)
-            await asyncio.sleep(99)
+                await run_operation(operations, 1)
+                await asyncio.sleep(99)
+
+        asyncio.get_running_loop().call_at(2, operations.close)
+        with pytest.raises(SessionClosedError):
+            await run()
         assert now() == 2
         assert not operations.running
 
@@ -383,7 +386,7 @@ class TestSleeps:
         task = asyncio.create_task(sleep())
         await asyncio.sleep(1)
         task.cancel("the reason")
-        with pytest.raises(asyncio.CancelledError, match="^the reason$"):
+        with pytest.raises(asyncio.CancelledError, match=r"^the reason$"):
             await task
 
     async def test_sleep_whose_alarm_rings_twice_ends_once(self, operations: Operations) -> None:
