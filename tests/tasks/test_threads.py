@@ -28,8 +28,10 @@ async def test_busy_default_executor_does_not_delay_the_call() -> None:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(1))
     blocked = loop.run_in_executor(None, released.wait)
-    assert await asyncio.wait_for(run_in_thread(int, "5"), 5) == 5
-    released.set()
+    try:
+        assert await asyncio.wait_for(run_in_thread(int, "5"), 5) == 5
+    finally:
+        released.set()  # otherwise the loop could not close
     await blocked
 
 
