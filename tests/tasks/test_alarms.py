@@ -52,6 +52,20 @@ async def test_alarms_set_in_random_order_ring_in_the_order_of_their_moments() -
     assert [target.rang_at for target in targets] == [[moment] for moment in moments]
 
 
+async def test_alarms_of_one_moment_ring_in_the_order_in_which_they_were_set() -> None:
+    order: list[int] = []
+
+    class Numbered(Target):
+        def on_alarm(self) -> None:
+            order.append(int(self.name))
+
+    alarms = Alarms()
+    for number in range(100):
+        alarms.set(Numbered(str(number)), 5)
+    await asyncio.sleep(9)
+    assert order == list(range(100))
+
+
 async def test_alarm_in_the_past_rings_in_the_next_pass_of_the_loop() -> None:
     alarms, target = Alarms(), Target()
     await asyncio.sleep(5)
@@ -143,6 +157,9 @@ async def test_target_that_raises_does_not_stop_the_others() -> None:
 @pytest.mark.parametrize("is_cleared", [False, True], ids=["replaced", "cleared"])
 async def test_many_alarms_of_one_target_take_constant_memory(is_cleared: bool) -> None:
     alarms, target, other = Alarms(), Target(), Target()
+    for _ in range(10_000):
+        alarms.set(Target(), 1)
+    await asyncio.sleep(2)  # these have rung
     alarms.set(other, 3600)
     tracemalloc.start()
     try:
