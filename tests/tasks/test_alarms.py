@@ -3,6 +3,7 @@
 import asyncio
 import random
 import tracemalloc
+from typing import Any
 
 import attrs
 import pytest
@@ -41,6 +42,17 @@ class Repeating(Target):
 class Broken(Target):
     def on_alarm(self) -> None:
         raise LookupError("broken target")
+
+
+class Counting(Target):
+    """Count how often the alarm numbers of all instances are read."""
+
+    reads = 0
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "alarm_number":
+            Counting.reads += 1
+        return super().__getattribute__(name)
 
 
 async def test_alarms_set_in_random_order_ring_in_the_order_of_their_moments() -> None:
@@ -174,3 +186,16 @@ async def test_many_alarms_of_one_target_take_constant_memory(is_cleared: bool) 
     await asyncio.sleep(20_000)
     assert other.rang_at == [3600]
     assert target.rang_at == ([] if is_cleared else [13_599])
+
+
+async def test_work_for_each_alarm_does_not_depend_on_the_number_of_others() -> None:
+    alarms, target = Alarms(), Counting()
+    Counting.reads = 0
+    for moment in (1, 3600):
+        for _ in range(1000):
+            alarms.set(Counting(), moment)
+    await asyncio.sleep(2)  # the first thousand have rung
+    for _ in range(1000):
+        alarms.set(target, 1800)
+        alarms.clear(target)
+    assert Counting.reads < 20_000
