@@ -14,6 +14,7 @@ from moltin_jobs._api.failures import (
     mark_uncertain,
     no_file_error,
     parse_retry_after,
+    service_time,
 )
 from moltin_jobs.errors import (
     APIError,
@@ -624,6 +625,24 @@ class TestNoFileError:
             "the file of pxm job a: the response names no address. "
             "The job exists with status success, but has no file."
         )
+
+
+class TestServiceTime:
+    @pytest.mark.parametrize(
+        ("headers", "expected"),
+        [
+            ({"Date": "Fri, 27 Nov 2026 12:00:00 GMT"}, "2026-11-27T12:00:00+00:00"),
+            ({"Date": "Fri, 27 Nov 2026 12:00:00 +0200"}, "2026-11-27T10:00:00+00:00"),
+            ({"Date": "yesterday"}, "1970-01-01T00:00:05+00:00"),
+            ({}, "1970-01-01T00:00:05+00:00"),
+        ],
+    )
+    def test_service_time_is_the_date_of_the_response_or_the_local_time(
+        self, headers: dict[str, str], expected: str
+    ) -> None:
+        response = make_response(headers=headers)
+        response.timestamp = 5.0
+        assert service_time(response).isoformat() == expected
 
 
 class TestInvalidResponse:
