@@ -84,6 +84,18 @@ ADVICE = "The job may have been cancelled: look it up before you try again."
             ),
         ),
         (
+            lambda: endpoints.list_problems("a", PXM),
+            Request(
+                "GET",
+                "/pcm/jobs/a/errors",
+                "the problems of pxm job a",
+                "a",
+                PXM,
+                {**PAGE, "page[offset]": "0"},
+                max_body=1 << 24,
+            ),
+        ),
+        (
             lambda: endpoints.list_problems("a", INVENTORY_IMPORTS, 7),
             Request(
                 "GET",
@@ -129,7 +141,17 @@ ADVICE = "The job may have been cancelled: look it up before you try again."
             ),
         ),
     ],
-    ids=["job", "file", "page", "first-page", "problems", "cancellation", "release", "duplicate"],
+    ids=[
+        "job",
+        "file",
+        "page",
+        "first-page",
+        "first-problems",
+        "problems",
+        "cancellation",
+        "release",
+        "duplicate",
+    ],
 )
 def test_request_of_endpoint_is_complete(make: Callable[[], Request], expected: Request) -> None:
     assert make() == expected

@@ -27,7 +27,7 @@ from moltin_jobs.errors import (
     ServerError,
     TransportError,
 )
-from moltin_jobs.kinds import PXM
+from moltin_jobs.kinds import PXM, JobKind, catalog_releases
 from moltin_jobs.models import Job
 from tests.api.responses import (
     BARE_404,
@@ -625,6 +625,17 @@ class TestNoFileError:
             "the file of pxm job a: the response names no address. "
             "The job exists with status success, but has no file."
         )
+
+
+@pytest.mark.parametrize(
+    ("kind", "has_advice"), [(catalog_releases("c-1"), True), (PXM, False)], ids=["catalog", "pxm"]
+)
+def test_api_error_for_404_of_a_list_advises_to_check_the_catalog(
+    kind: JobKind, has_advice: bool
+) -> None:
+    error = make_api_error(status=404, request=endpoints.list_jobs(kind))
+    assert type(error) is APIError
+    assert ("Check the id of the catalog, and the store." in str(error)) is has_advice
 
 
 class TestServiceTime:
