@@ -31,6 +31,7 @@ class TestLoadJson:
             ),
             pytest.param(PENDING.decode().encode("utf-16"), "the body is not UTF-8", id="utf-16"),
             pytest.param(b"<html>", NOT_JSON, id="html"),
+            pytest.param(b"\x0b{}", NOT_JSON, id="white-space-of-python-only"),
             pytest.param(
                 b"\xef\xbb\xbf\xef\xbb\xbf{}",
                 NOT_JSON,

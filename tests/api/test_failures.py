@@ -633,7 +633,7 @@ class TestNoFileError:
 def test_api_error_for_404_of_a_list_advises_to_check_the_catalog(
     kind: JobKind, has_advice: bool
 ) -> None:
-    error = make_api_error(status=404, request=endpoints.list_jobs(kind))
+    error = make_api_error(BARE_404, 404, request=endpoints.list_jobs(kind))
     assert type(error) is APIError
     assert ("Check the id of the catalog, and the store." in str(error)) is has_advice
 
