@@ -47,7 +47,12 @@ MUTATION = {
     "polling": [
         "_polling/*.py",
         "tests/polling",
+        "tests/test_as_completed.py",
+        "tests/test_exports.py",
         "tests/test_observability.py",
+        "tests/test_problems.py",
+        "tests/test_queue.py",
+        "tests/test_session.py::TestOverload",
         "--ignore=tests/polling/test_endurance.py",
     ],
     "http": ["_http/*.py", "tests/http"],

@@ -56,13 +56,9 @@ def test_broken_service_with_ever_new_statuses_is_logged_a_hundred_times(
 def test_unreadable_item_of_a_list_is_logged_as_warning(
     content_log: ContentLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for _ in range(2):
-        content_log.log_problem(
-            "the list of jobs", "item 3 cannot be read: it has no usable id or status"
-        )
+    problems = [f"item {number} cannot be read: it has no usable id or status" for number in (3, 4)]
+    for problem in problems * 2:
+        content_log.log_problem("the list of jobs", problem)
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
-        (
-            "WARNING",
-            "the list of jobs: item 3 cannot be read: it has no usable id or status",
-        )
+        ("WARNING", f"the list of jobs: {problem}") for problem in problems
     ]
