@@ -78,7 +78,7 @@ class JobRequests:
         fetch_problems = self.fetch_first_problems
         self.source: IdSource
         if by_list and kind is ORDERS:
-            self.source = QueueSource(operations, self.fetch_job, self._fetch_list, fetch_problems)
+            self.source = QueueSource(operations, self.fetch_job, self._fetch_list)
         elif by_list and kind.lists_open_jobs:
             self.source = ListSource(
                 operations, self.fetch_job, self._fetch_list, kind, fetch_problems

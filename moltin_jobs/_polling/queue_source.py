@@ -9,7 +9,6 @@ import asyncio
 import math
 
 from .._tasks.operations import Operations, Sleep
-from ..kinds import ORDERS
 from ..models import Job, JobState, QueuedJob
 from ..queueing import RECENT_RUNS, JobQueue
 from ..settings import Polling
@@ -17,7 +16,6 @@ from .intervals import add_jitter, polling_interval, random_up_to
 from .sources import (
     FetchJob,
     FetchList,
-    FetchProblems,
     ListSnapshot,
     ListSource,
     Poll,
@@ -40,14 +38,8 @@ class QueueSource(ListSource):
     by list. The other jobs are polled at long intervals, and whenever a list shows a change.
     """
 
-    def __init__(
-        self,
-        operations: Operations,
-        fetch_job: FetchJob,
-        fetch_list: FetchList,
-        fetch_problems: FetchProblems | None = None,
-    ) -> None:
-        super().__init__(operations, fetch_job, fetch_list, ORDERS, fetch_problems)
+    def __init__(self, operations: Operations, fetch_job: FetchJob, fetch_list: FetchList) -> None:
+        super().__init__(operations, fetch_job, fetch_list)
         self._sleeps: dict[str, list[Sleep]] = {}
         """Sleeps of the waits for each job, by its key."""
         self._queue: dict[str, JobState] = {}

@@ -742,6 +742,19 @@ class TestOutage:
         assert caught.value is errors[10]
         assert caught.value.__context__ is None
 
+    @pytest.mark.parametrize("seen", [True, False])
+    async def test_404_of_a_gateway_is_a_failed_poll_once_the_job_was_seen(
+        self, seen: bool
+    ) -> None:
+        error = JobNotFoundError(404, "job a", from_gateway=True)
+        source = changes_at({0: "started" if seen else error, 1: error, 5: "success"})
+        if seen:
+            assert await source.statuses() == ["started", "success"]
+        else:
+            with pytest.raises(JobNotFoundError):
+                await source.statuses()
+            assert source.polled_at == [0]
+
     async def test_outage_takes_at_least_three_failures_in_a_row(self) -> None:
         source = ScriptedSource(lambda _: UNREACHABLE)
         polling = Polling(initial_interval=20, multiplier=1, jitter=0, max_outage=1)
