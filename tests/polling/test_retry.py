@@ -18,7 +18,7 @@ from moltin_jobs import (
     SessionClosedError,
     TransportError,
 )
-from moltin_jobs._polling.retry import RecentJobs, Retrier
+from moltin_jobs._polling.retry import RecentJobs, Retrier, requested_interval
 from moltin_jobs._tasks.operations import Deadline, Operations
 
 pytestmark = [pytest.mark.looptime, pytest.mark.usefixtures("task_factory")]
@@ -214,6 +214,23 @@ async def test_each_retry_is_logged_with_its_attempt_and_interval(
             "ServerError",
         )
         assert fields["retry_in"] == pytest.approx(interval, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (TransportError("job a", "no response", "Try again later."), 0),
+        (RateLimitError(429, "job a", retry_after=5.0), 0),
+        (ServerError(503, "job a"), 0),
+        (ServerError(503, "job a", retry_after=5.0), 5),
+        (ServerError(503, "job a", retry_after=900.0), 120),
+    ],
+    ids=["transport", "rate-limit", "none", "short", "long"],
+)
+def test_requested_interval_is_that_of_a_response_other_than_429(
+    error: MoltinJobsError, seconds: float
+) -> None:
+    assert requested_interval(error) == seconds
 
 
 def test_recent_jobs_are_forgotten_after_ten_seconds_and_stay_known() -> None:
