@@ -173,6 +173,20 @@ class TestFailedWait:
         fields = [getattr(record, field) for field in ("job_id", "job_kind", "attempt", "error")]
         assert fields == ["a", "pxm", 1, name]
 
+    async def test_wait_that_sees_the_failure_later_shares_the_problems(
+        self, simulator: Simulator, session: JobsSession
+    ) -> None:
+        simulator.add_job("a", ["pending", "pending", "failed"], kind="pxm", problems=["no sku"])
+        slow = Polling(initial_interval=5, max_interval=5, multiplier=1, jitter=0)
+        waits = [
+            session.wait_for_job("a", kind="pxm", polling=polling)
+            for polling in (EVERY_SECOND, slow)
+        ]
+        for error in await asyncio.gather(*waits, return_exceptions=True):
+            assert isinstance(error, JobFailedError)
+            assert error.problems == (JobProblem("no sku"),)
+        assert paths(simulator).count("/pcm/jobs/a/errors") == 1
+
     async def test_deadline_during_the_request_for_problems_raises_the_failure(
         self, simulator: Simulator, session: JobsSession
     ) -> None:

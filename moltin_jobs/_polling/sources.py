@@ -207,7 +207,7 @@ class IdSource:
         assert fetch is not None, "problems of jobs of this kind can be requested"  # noqa: S101
         flight = self._problem_flights.get(job_id)
         if flight is None:
-            if self.waits.get(job_id, 0) <= 1:
+            if self.waits[job_id] == 1:
                 return await fetch(job_id)
             flight = SingleFlight(self.operations, lambda: fetch(job_id))
             self._problem_flights[job_id] = flight
