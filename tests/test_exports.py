@@ -303,6 +303,21 @@ class TestEventualConsistency:
             await session.export_orders(destination=tmp_path / "orders.csv")
         assert (tmp_path / "orders.csv").read_bytes() == b"orders"
 
+    @pytest.mark.parametrize("is_created", [True, False], ids=["created", "succeeded"])
+    async def test_file_of_a_new_job_survives_404s_for_the_file_and_the_job(
+        self, moltin_simulator: Simulator, moltin_session: JobsSession, is_created: bool
+    ) -> None:
+        if is_created:
+            moltin_simulator.script_next_job(duration=1)
+            job_id = (await moltin_session.create_job()).id
+            await asyncio.sleep(2)
+        else:
+            job_id = moltin_simulator.add_job(duration=0)
+            await moltin_session.get_job(job_id)
+        moltin_simulator.add_faults(404, path=f"/v2/jobs/{job_id}/file")
+        moltin_simulator.add_faults(404, path=f"/v2/jobs/{job_id}")
+        assert await moltin_session.get_file_url(job_id)
+
     async def test_file_of_a_job_that_a_list_has_just_shown_is_requested_again(
         self, moltin_simulator: Simulator, moltin_session: JobsSession
     ) -> None:
