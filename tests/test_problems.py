@@ -178,22 +178,25 @@ class TestFailedWait:
     ) -> None:
         simulator.add_job("a", ["pending", "pending", "failed"], kind="pxm", problems=["no sku"])
         slow = Polling(initial_interval=5, max_interval=5, multiplier=1, jitter=0)
-        waits = [
-            session.wait_for_job("a", kind="pxm", polling=polling)
-            for polling in (EVERY_SECOND, slow)
-        ]
-        for error in await asyncio.gather(*waits, return_exceptions=True):
-            assert isinstance(error, JobFailedError)
-            assert error.problems == (JobProblem("no sku"),)
-        assert paths(simulator).count("/pcm/jobs/a/errors") == 1
+        for count in (1, 2):  # later waits request the problems again
+            waits = [
+                session.wait_for_job("a", kind="pxm", polling=polling)
+                for polling in (EVERY_SECOND, slow)
+            ]
+            for error in await asyncio.gather(*waits, return_exceptions=True):
+                assert isinstance(error, JobFailedError)
+                assert error.problems == (JobProblem("no sku"),)
+            assert paths(simulator).count("/pcm/jobs/a/errors") == count
 
+    @pytest.mark.parametrize("kind", WITH_PROBLEMS)
     async def test_deadline_during_the_request_for_problems_raises_the_failure(
-        self, simulator: Simulator, session: JobsSession
+        self, simulator: Simulator, session: JobsSession, kind: str
     ) -> None:
-        simulator.add_job("a", ["failed"], kind="pxm")
-        simulator.add_faults("hang", path="/pcm/jobs/a/errors")
-        error = await failure(session, kind="pxm", timeout=3)
+        simulator.add_job("a", ["failed"], kind=kind)
+        simulator.add_faults("hang", path=f"{PATHS[kind]}/a/errors")
+        error = await failure(session, kind=kind, timeout=3)
         assert loop_time() == pytest.approx(3)
+        assert str(error).endswith("import it again.") == (kind in IMPORTS)
         assert (error.problems, error.__context__) == ((), None)
 
     async def test_closing_during_the_request_for_problems_is_raised(
