@@ -196,6 +196,7 @@ class TestFailedWait:
         simulator.add_faults("hang", path=f"{PATHS[kind]}/a/errors")
         error = await failure(session, kind=kind, timeout=3)
         assert loop_time() == pytest.approx(3)
+        assert "the request for the reason has failed" in str(error)
         assert str(error).endswith("import it again.") == (kind in IMPORTS)
         assert (error.problems, error.__context__) == ((), None)
 
