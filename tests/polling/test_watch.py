@@ -301,6 +301,12 @@ class TestCancelledStep:
         assert source.cancelled == 0
         assert (watch.polls, source.polls) == (1, 1)
 
+    async def test_wait_takes_the_poll_in_flight_and_continues_until_the_end(self) -> None:
+        source = changes_at({0: "started", 5: "success"}, latency=2)
+        watch = source.watch()
+        assert await next_within(watch, 1) is None
+        assert (await watch.wait()).status == "success"
+
     async def test_poll_that_ends_between_two_steps_is_yielded_by_the_next(self) -> None:
         source = changes_at({0: "pending", 0.5: "success"}, latency=2)
         watch = source.watch()
