@@ -62,7 +62,7 @@ class CsvParser:
         self._line_parts.append(text)
         if self.is_at_end or "\n" in text or "\r" in text:
             lines = io.StringIO("".join(self._line_parts), newline="").readlines()
-            is_complete = self.is_at_end or lines[-1].endswith(("\n", "\r"))
+            is_complete = self.is_at_end or lines[-1].endswith("\n")
             self._line_parts = [] if is_complete else [lines.pop()]
             self._lines += lines
 

@@ -153,3 +153,9 @@ def test_quote_that_is_not_closed_ends_at_the_longest_field() -> None:
 def test_bytes_that_are_not_utf_8_are_an_error(content: bytes, offset: int, size: int) -> None:
     with pytest.raises(ValueError, match=rf"^the byte at offset {offset} is not valid UTF-8$"):
         list(parse(split(content, size)))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"], ids=["unix", "mac", "windows"])
+def test_rows_are_returned_before_the_end_of_the_file_with_any_line_end(end: str) -> None:
+    chunk = end.join(["a", "1", "2", "3"]).encode()
+    assert list(CsvParser().parse(chunk)) == [{"a": "1"}, {"a": "2"}]
