@@ -28,9 +28,6 @@ SIMULATED_WORLDS = [
     ["160-180", "--on", "sockets"],
     ["180-200", "--on", "uvloop"],
 ]
-WITHOUT_OTHER_LOOPS = ["--ignore=tests/api", "--ignore=tests/docs", "--ignore=tests/cli"]
-# The README's command runs them. They test pages and documents, not the interpreter.
-RUN_ONCE = ["--ignore=tests/docs", "--ignore=tests/test_openapi.py"]
 # The modules of each part, and the tests that are quick enough to run for each mutant.
 MUTATION = {
     "api": [
