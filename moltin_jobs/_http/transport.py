@@ -350,9 +350,11 @@ class Transport:
                     await self.throttle.cooldown.wait()
                     attempt.token = await self._tokens.get(attempt.queued_at, attempt.rejected)
                     now = await self.throttle.acquire()
-            if self.is_http_closed:
+            if self.is_http_closed or attempt.is_ending:
                 self.throttle.release(now)
-                raise SessionClosedError(HTTP_SESSION_CLOSED)
+                if self.is_http_closed:
+                    raise SessionClosedError(HTTP_SESSION_CLOSED)
+                raise asyncio.CancelledError
         except Exception as error:
             attempt.final_error = error
             raise

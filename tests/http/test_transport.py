@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import gc
 import gzip
 import json
@@ -165,6 +166,41 @@ class TestLimiter:
                     await asyncio.sleep(0.1)
                     assert server.open_connections == 0
         assert len(server.requests) == 2
+
+
+class StubbornLimiter:
+    """Limiter that ignores a cancellation."""
+
+    async def acquire(self) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(50)
+
+
+class TestLimiterThatIgnoresCancellation:
+    """Without a check, a request would be sent that nothing can end any more."""
+
+    async def test_close_sends_nothing_and_returns(self, simulator: Simulator) -> None:
+        simulator.add_faults("hang", repeat=True)
+        session = JobsSession(simulator.token, base_url=simulator.url, rate_limit=StubbornLimiter())
+        lookup = asyncio.ensure_future(session.get_job("a"))
+        await asyncio.sleep(1)
+        await session.close()
+        assert now() == pytest.approx(1, abs=0.01)
+        with pytest.raises(SessionClosedError):
+            await lookup
+        assert_idle(session)
+        assert simulator.requests == []
+
+    async def test_wait_ends_at_its_timeout(self, simulator: Simulator) -> None:
+        simulator.add_faults("hang", repeat=True)
+        async with JobsSession(
+            simulator.token, base_url=simulator.url, rate_limit=StubbornLimiter()
+        ) as session:
+            with pytest.raises(JobTimeoutError):
+                await session.wait_for_job("a", timeout=2)
+            assert now() == pytest.approx(2, abs=0.01)
+            assert_idle(session)
+        assert simulator.requests == []
 
 
 class TestConnections:
