@@ -25,8 +25,8 @@ from moltin_jobs import (
     SessionClosedError,
 )
 
-from .service import BIG, BIG_JOB, content_of_job
-from .worlds import ActorPlan, JobPlan
+from .service import BIG, content_of_job
+from .worlds import BIG_JOB, ActorPlan, JobPlan
 
 MAX_STEPS = 40
 """Steps of a watch that time out before the actor gives up."""

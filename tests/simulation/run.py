@@ -250,10 +250,12 @@ class WorldRun:
     ) -> None:
         """Check that an outage of the service has not kept a wait for ever."""
         since = self.service.outage_since
-        harmless = {"outage", "deadlines", "closing", "latency", "clock", "tokens", "cancellations"}
+        harmless = HARMLESS | {"clock", "disk", "files", "outage", "redis trouble", "tokens"}
         if since is None or max_outage is None or not self.world.features <= harmless:
             return
-        most = max_outage + 4 * (longest + plan.options["request_timeout"] + 1.0)
+        most = max_outage + 4 * (longest + self._round_trip + 1.0)
+        if plan.options["poll_by"] == "list":
+            most += 75.0
         seconds = self.now() - max(since, actor.started_at)
         if seconds > most and plan.limiter not in ("1", "3"):
             self.violate(f"{actor}: an outage of {seconds:.3f} s has not ended the wait")

@@ -19,12 +19,11 @@ from moltin_jobs.testing import AnyFault, Fault, Simulator
 
 from .network import Weather
 from .redis_server import RedisServer
-from .worlds import Disturbance, World
+from .worlds import BIG_JOB, Disturbance, World
 
 TOKEN_PATH = "/oauth/access_token"
 _HTML = {"Content-Type": "text/html"}
 _FILE = re.compile(r"/files/([^/.]+)(?:/(\w+))?(?:\.csv)?")
-BIG_JOB = "job-big"
 BIG = 48 << 20
 """Size of the file that is compressed to a thousandth."""
 
@@ -77,7 +76,7 @@ class FileHost:
         if {"Authorization", "X-Session", "Cookie"} & set(request.headers):
             self.violations.append("the host of a file got headers of the session")
         self.served += 1
-        if request.path == "/files/job-big.csv":
+        if request.path == f"/files/{BIG_JOB}.csv":
             return web.Response(body=compress_big_file(), headers={"Content-Encoding": "gzip"})
         content = content_of(request.path)
         mode = self._random.choice(_MODES) if self._misbehaves else "plain"

@@ -38,6 +38,8 @@ FEATURES = (
 )
 HARMLESS = {"cancellations", "closing", "deadlines", "handshakes", "latency"}
 """Features with which nothing goes wrong."""
+BIG_JOB = "job-big"
+"""Job with a file that was compressed to a thousandth."""
 KINDS = ("order", "pxm", "release:c1", "subscription", "subscription-import", "inventory-import")
 KIND_WEIGHTS = (6, 2, 1, 1, 1, 1)
 WITH_FILES = ("order", "pxm", "release:c1")
@@ -175,7 +177,7 @@ def draw_world(
     share = draw.random.choice([0.1, 0.25, 0.5])
     features = frozenset(name for name in FEATURES if draw.chance(share)) - frozenset(without)
     if draw.chance(0.25):
-        features &= HARMLESS
+        features &= HARMLESS | {"outage"}
     length = draw.random.choice([10.0, 30.0, 60.0, 120.0]) if horizon is None else horizon
 
     def part(name: str) -> Draw:
@@ -210,8 +212,8 @@ def draw_world(
 def draw_jobs(draw: Draw, features: frozenset[str], length: float) -> tuple[JobPlan, ...]:
     """Draw the jobs."""
     jobs = []
-    if "files" in features and draw.chance(0.1):
-        jobs.append(JobPlan("job-big", "order", 0.0, 0.0, False, math.inf))
+    if "files" in features and draw.chance(0.3):
+        jobs.append(JobPlan(BIG_JOB, "order", 0.0, 0.0, False, math.inf))
     for number in range(draw.random.randint(2, 10)):
         kind = draw.random.choices(KINDS, KIND_WEIGHTS)[0]
         at = draw.seconds(0, length / 2) if draw.chance(0.2) else 0.0
@@ -379,6 +381,8 @@ def draw_actors(
         if operation in ("download", "file", "address"):
             fitting = tuple(job for job in jobs if job.kind in WITH_FILES) or jobs
         job = draw.random.choice(fitting)
+        if operation == "file" and jobs[0].id == BIG_JOB and draw.chance(0.3):
+            job = jobs[0]
         at = 0.0 if draw.chance(0.3) else draw.seconds(0, length * 0.8)
         timeout = draw.random.choice([None, draw.short(length), draw.seconds(0.25, 3.0)])
         left = ends[job.id] - at
