@@ -9,7 +9,7 @@ from typing import Any
 
 import hypothesis
 import pytest
-from blockbuster import blockbuster_ctx
+from blockbuster import BlockBuster, blockbuster_ctx
 
 from moltin_jobs.testing import Simulator
 
@@ -96,7 +96,7 @@ def _default_sigint_handler() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_blocking_calls() -> Iterator[None]:
+def no_blocking_calls() -> Iterator[BlockBuster]:
     """Fail each test in which the package blocks the event loop."""
     with blockbuster_ctx("moltin_jobs") as guard:
         for name in ("os.stat", "os.listdir", "io.TextIOWrapper.read"):
@@ -104,7 +104,7 @@ def _no_blocking_calls() -> Iterator[None]:
             guard.functions[name].can_block_in("redis/utils.py", "get_lib_version")
         # The tracer of coverage waits for its own lock, in the code that runs as two threads meet.
         guard.functions["threading.Lock.acquire"].deactivate()
-        yield
+        yield guard
 
 
 @pytest.fixture

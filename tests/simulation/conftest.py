@@ -1,8 +1,10 @@
 """Fixtures of the tests of the simulation."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from blockbuster import BlockBuster
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -13,5 +15,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_blocking_calls() -> None:
-    """Replace the fixture of all tests: here, the loop itself runs the calls of threads."""
+def _blocking_calls(no_blocking_calls: BlockBuster) -> Iterator[None]:
+    """Allow blocking calls: here, the loop itself runs the calls of threads."""
+    no_blocking_calls.deactivate()
+    yield
+    no_blocking_calls.activate()
+    no_blocking_calls.functions["threading.Lock.acquire"].deactivate()
