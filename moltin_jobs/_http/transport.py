@@ -350,11 +350,12 @@ class Transport:
                     await self.throttle.cooldown.wait()
                     attempt.token = await self._tokens.get(attempt.queued_at, attempt.rejected)
                     now = await self.throttle.acquire()
-            if self.is_http_closed or attempt.is_ending:
+            if attempt.is_ending:
                 self.throttle.release(now)
-                if self.is_http_closed:
-                    raise SessionClosedError(HTTP_SESSION_CLOSED)
                 raise asyncio.CancelledError
+            if self.is_http_closed:
+                self.throttle.release(now)
+                raise SessionClosedError(HTTP_SESSION_CLOSED)
         except Exception as error:
             attempt.final_error = error
             raise

@@ -181,9 +181,8 @@ class Operation:
 
     @property
     def is_ending(self) -> bool:
-        """Whether this block or an outer one is ending. Code of the user may have ignored that."""
-        is_outer_ending = self._outer is not None and self._outer.is_ending
-        return self._reason is not None or is_outer_ending
+        """Whether the task was cancelled in this block. Code of the user may have ignored that."""
+        return self._task is not None and self._task.cancelling() > self._cancelling
 
     def end_at(self, when: float) -> None:
         """End the block with `timeout_error` at ``when``; ``math.inf`` means never."""

@@ -169,11 +169,12 @@ class TestLimiter:
 
 
 class StubbornLimiter:
-    """Limiter that ignores a cancellation."""
+    """Limiter that ignores a cancellation, and still takes a moment."""
 
     async def acquire(self) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(50)
+        await asyncio.sleep(0.1)
 
 
 class TestLimiterThatIgnoresCancellation:
@@ -185,7 +186,7 @@ class TestLimiterThatIgnoresCancellation:
         lookup = asyncio.ensure_future(session.get_job("a"))
         await asyncio.sleep(1)
         await session.close()
-        assert now() == pytest.approx(1, abs=0.01)
+        assert now() == pytest.approx(1.1, abs=0.01)
         with pytest.raises(SessionClosedError):
             await lookup
         assert_idle(session)
@@ -198,7 +199,19 @@ class TestLimiterThatIgnoresCancellation:
         ) as session:
             with pytest.raises(JobTimeoutError):
                 await session.wait_for_job("a", timeout=2)
-            assert now() == pytest.approx(2, abs=0.01)
+            assert now() == pytest.approx(2.1, abs=0.01)
+            assert_idle(session)
+        assert simulator.requests == []
+
+    async def test_cancelled_caller_sends_nothing(self, simulator: Simulator) -> None:
+        async with JobsSession(
+            simulator.token, base_url=simulator.url, rate_limit=StubbornLimiter()
+        ) as session:
+            lookup = asyncio.ensure_future(session.get_job("a"))
+            await asyncio.sleep(1)
+            lookup.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await lookup
             assert_idle(session)
         assert simulator.requests == []
 
