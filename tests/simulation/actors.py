@@ -74,6 +74,8 @@ class Actor:
     cancellations: int = 0
     outcome: str = "result"
     """Name of the class of the exception, if one was raised."""
+    watch: JobWatch | None = None
+    """Wait in progress of the operation ``wait``."""
     created: str | None = None
     """Filter, or id of the catalog, by which the service records what this call has created."""
     watch_deadline: float = -math.inf
@@ -173,13 +175,14 @@ async def wait(
     **_: Any,
 ) -> None:
     """Wait for one job."""
+    actor.watch = session.watch_job(job.id, kind=job.kind, timeout=timeout, polling=polling)
     try:
-        outcome: Any = await session.wait_for_job(
-            job.id, kind=job.kind, timeout=timeout, polling=polling
-        )
+        outcome = await actor.watch.wait()  # as wait_for_job() does
     except MoltinJobsError as error:
         check_wait(actor, job, error)
         raise
+    finally:
+        actor.watch = None
     check_wait(actor, job, outcome)
 
 

@@ -314,6 +314,8 @@ class WorldRun:
                 loop.create_task(self._close(number, plan))
                 for number, plan in enumerate(self.world.sessions)
             ]
+            if isinstance(loop, VirtualThreads):
+                self._check_polls()
             await asyncio.wait(closings)
             if tasks:
                 _, pending = await asyncio.wait(tasks, timeout=GRACE)
@@ -327,6 +329,15 @@ class WorldRun:
             if left := [path.name for path in self.directory.rglob("*.part")]:
                 self.violate(f"partial files are left: {left}")
         self.log("the end")
+
+    def _check_polls(self) -> None:
+        """Check now and then that no poll is overdue."""
+        for actor in self.actors:
+            due = None if actor.watch is None else actor.watch.next_poll_at
+            if due is not None and due < self._loop.time() - 1e-6:
+                self.violate(f"{actor}: a poll is overdue since {due - self._started_at:.6f}")
+        if len(self.closed) < len(self.sessions):
+            self._loop.call_later(0.3, self._check_polls)
 
     def _on_exception(self, loop: Any, context: dict[str, Any]) -> None:
         self.violate(f"asyncio reports: {context.get('message')} {context.get('exception')!r}")
@@ -411,6 +422,7 @@ class WorldRun:
         session = self.sessions[number]
         self._check_idle(number, session)
         self.log(f"session {number} is closed")
+        self.closed.add(number)
         task = loop.create_task(session.close())
         if plan.close_is_cancelled:
             await asyncio.sleep(0)
