@@ -64,8 +64,8 @@ class Simulator(JobsApi):
         if self._thread is not None:
             raise RuntimeError("Simulator: it is already open. Create another one.")
         async with contextlib.AsyncExitStack() as stack:
-            self._url = await _serve(stack, self._make_application(), self.port)
-            files_host = await _serve(stack, self._files.make_application(), 0)
+            self._url = await serve(stack, self._make_application(), self.port)
+            files_host = await serve(stack, self._files.make_application(), 0)
             self._files.url = f"{files_host}/files"
             self._epoch = time.time() - loop_time()
             self._loop = asyncio.get_running_loop()
@@ -241,7 +241,7 @@ class Simulator(JobsApi):
         return asyncio.run_coroutine_threadsafe(call(), self._loop).result()
 
 
-async def _serve(stack: contextlib.AsyncExitStack, application: web.Application, port: int) -> str:
+async def serve(stack: contextlib.AsyncExitStack, application: web.Application, port: int) -> str:
     """Serve an application until the stack ends, and return its address."""
     # Without the cancellation of handlers, a fault that hangs would outlive its client.
     runner = web.AppRunner(

@@ -1,6 +1,7 @@
 """The guides for web frameworks: each application runs in a process of its own."""
 
 import asyncio
+import contextlib
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -8,10 +9,10 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 from moltin_jobs import JobsSession
 from moltin_jobs.testing import Simulator
+from moltin_jobs.testing.simulator import serve
 
 from .examples import run_block
 from .web_service import WebService, next_event, serve_guide
@@ -139,15 +140,11 @@ async def test_stream_of_aiohttp_guide_has_a_heartbeat_every_15_s(
 ) -> None:
     moltin_simulator.add_job("long", duration=100)
     loop = asyncio.get_running_loop()
-    runner = web.AppRunner(run_block(*GUIDES[1], "guide")["app"])
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        url = f"http://127.0.0.1:{runner.addresses[0][1]}/exports/long/events"
-        async with aiohttp.ClientSession() as browser, browser.get(url) as stream:
+    async with contextlib.AsyncExitStack() as stack:
+        url = await serve(stack, run_block(*GUIDES[1], "guide")["app"], 0)
+        browser = await stack.enter_async_context(aiohttp.ClientSession())
+        async with browser.get(f"{url}/exports/long/events") as stream:
             lines = [(loop.time(), line.decode()) async for line in stream.content]
-    finally:
-        await runner.cleanup()
     check_heartbeats([(time, line) for time, line in lines if line.strip()])
 
 
