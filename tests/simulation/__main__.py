@@ -25,7 +25,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .faults import FAULTS, DeliberateFault, changed_copy
-from .run import LOOPS, Report, run_world
+from .loop import LOOPS
+from .run import Report, run_world
 from .shrink import shrink
 from .worlds import draw_world
 
@@ -59,7 +60,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="moment at which all sessions are closed")
     parser.add_argument("--stop", action="store_true", help="stop at the first violation")
     parser.add_argument("--no-shrink", action="store_true", help="do not look for a smaller world")
-    parser.add_argument("--fault", help="name of a deliberate fault to find, or 'all'")
+    names = [fault.name for fault in FAULTS]
+    parser.add_argument("--fault", choices=["all", *names], help="deliberate fault to find")
     return parser.parse_args()
 
 

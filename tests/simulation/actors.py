@@ -26,14 +26,11 @@ from moltin_jobs import (
 )
 
 from .service import BIG, content_of_job
+from .user_code import UserError
 from .worlds import BIG_JOB, ActorPlan, JobPlan
 
 MAX_STEPS = 40
 """Steps of a watch that time out before the actor gives up."""
-
-
-class UserError(Exception):
-    """Exception of a callable that the user passes to the client."""
 
 
 class Run(Protocol):
@@ -109,7 +106,7 @@ class Actor:
             await OPERATIONS[self.plan.operation](self, self.session, **self.plan.options)
         except asyncio.CancelledError as error:
             if not self.cancellations:
-                self.run.violate(f"{self}: CancelledError, although nobody cancelled it")
+                self.run.violate(f"{self}: CancelledError without a cancellation")
             return error
         except Exception as error:  # noqa: BLE001 (it is checked)
             if not isinstance(error, MoltinJobsError | UserError):
@@ -159,7 +156,7 @@ def check_wait(actor: Actor, job: JobPlan, outcome: Any) -> None:
         if not fails:
             run.violate(f"{actor}: {outcome!r} for {job.id}, which does not fail")
     elif isinstance(outcome, JobNotFoundError):
-        is_there = job.at < actor.started_at and run.now() < job.expires_at
+        is_there = job.at < actor.started_at and run.now() < job.expires_at - 1e-6
         if run.is_calm and is_there:
             run.violate(f"{actor}: {outcome!r} for {job.id}, which is there")
     run.check_wait(actor, job, outcome)

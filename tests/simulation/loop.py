@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import heapq
+import importlib
 import random
 import selectors
 import socket
@@ -18,6 +19,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
 
+import attrs
+
 from .network import Network
 
 MAX_PASSES = 20_000
@@ -26,11 +29,23 @@ RESOLUTION = 1e-9
 
 
 class NothingScheduledError(Exception):
-    """Everybody waits, and nothing will ever happen."""
+    """All tasks wait, and nothing is scheduled."""
 
 
 class BusyLoopError(Exception):
     """The loop passes again and again through one moment."""
+
+
+@attrs.define(eq=False)
+class ThreadCall:
+    """Call that a thread of an executor would run."""
+
+    future: asyncio.Future[Any]
+    seconds: float
+    is_early: bool
+    """Whether it takes effect when it starts, or when it ends."""
+    func: Callable[..., Any]
+    args: tuple[Any, ...]
 
 
 class VirtualThreads(asyncio.BaseEventLoop):
@@ -50,43 +65,50 @@ class VirtualThreads(asyncio.BaseEventLoop):
 
     def _init_threads(self, seed: object) -> None:
         self.random = random.Random(f"loop {seed}")
-        # An executor of one thread runs one call after the other.
-        self._free_at: weakref.WeakKeyDictionary[Executor, float] = weakref.WeakKeyDictionary()
+        self._queues: weakref.WeakKeyDictionary[Executor, collections.deque[ThreadCall]]
+        self._queues = weakref.WeakKeyDictionary()
 
     def run_in_executor(  # type: ignore[override]  # the overloads of typeshed say the same
         self, executor: Executor | None, func: Callable[..., Any], *args: Any
     ) -> asyncio.Future[Any]:
-        """Run a call at a virtual moment, in the order of the calls of one executor."""
-        future = self.create_future()
-        now = self.time()
-        seconds = self._draw_seconds()
-        starts_at = now if executor is None else max(now, self._free_at.get(executor, now))
+        """Run a call at a virtual moment. An executor runs one call after the other."""
+        queue: collections.deque[ThreadCall] = collections.deque()
         if executor is not None:
-            self._free_at[executor] = starts_at + seconds
-        runs_first = self.random.random() < 0.5
-        self.call_at(starts_at, self._start_call, future, seconds, runs_first, func, args)
-        return future
+            queue = self._queues.setdefault(executor, queue)
+        seconds = self.random.choice([0.0, 0.001, 0.25, 2.0]) if self.slow_threads else 0.0
+        is_early = self.random.random() < 0.5
+        call = ThreadCall(self.create_future(), seconds, is_early, func, args)
+        queue.append(call)
+        if len(queue) == 1:
+            self.call_soon(self._start_call, queue)
+        return call.future
 
-    def _draw_seconds(self) -> float:
-        if not self.slow_threads:
-            return 0.0
-        return self.random.choice([0.0, 0.001, 0.25, 2.0])
-
-    def _start_call(
-        self,
-        future: asyncio.Future[Any],
-        seconds: float,
-        runs_first: bool,
-        func: Callable[..., Any],
-        args: tuple[Any, ...],
-    ) -> None:
-        """Run a call that was not cancelled before its start, now or at its end."""
-        if future.cancelled():
-            return
-        if runs_first:
-            self.call_later(seconds, self._end_call, future, *self._call(func, args))
+    def _start_call(self, queue: collections.deque[ThreadCall]) -> None:
+        """Start the first call of a queue. One that was cancelled before does not run."""
+        call = queue[0]
+        if call.future.cancelled():
+            self._start_next_call(queue)
+        elif call.is_early:
+            self.call_later(call.seconds, self._end_call, queue, self._call(call.func, call.args))
         else:
-            self.call_later(seconds, lambda: self._end_call(future, *self._call(func, args)))
+            self.call_later(call.seconds, self._end_call, queue)
+
+    def _end_call(
+        self, queue: collections.deque[ThreadCall], result: tuple[Any, Any] | None = None
+    ) -> None:
+        """End the first call of a queue. Without a result, its function runs now."""
+        call = queue[0]
+        value, error = self._call(call.func, call.args) if result is None else result
+        if not call.future.cancelled() and error is not None:
+            call.future.set_exception(error)
+        elif not call.future.cancelled():
+            call.future.set_result(value)
+        self._start_next_call(queue)
+
+    def _start_next_call(self, queue: collections.deque[ThreadCall]) -> None:
+        queue.popleft()
+        if queue:
+            self._start_call(queue)
 
     def _call(self, func: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, Any]:
         started_at = self.clock()
@@ -96,15 +118,6 @@ class VirtualThreads(asyncio.BaseEventLoop):
             return None, error
         finally:
             self.thread_seconds += self.clock() - started_at
-
-    @staticmethod
-    def _end_call(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-        if future.cancelled():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)
 
 
 class SimulatedLoop(VirtualThreads):
@@ -233,3 +246,33 @@ class _VirtualSelector(selectors.DefaultSelector):
         if not events and timeout != 0:
             self._loop.advance(timeout)
         return events
+
+
+def make_eager_loop(seed: int) -> SimulatedLoop:
+    """Return a loop with eager tasks."""
+    loop = SimulatedLoop(seed)
+    loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]  # Python 3.12
+    return loop
+
+
+def make_debug_loop(seed: int) -> SimulatedLoop:
+    """Return a loop in debug mode."""
+    loop = SimulatedLoop(seed)
+    loop.set_debug(True)
+    return loop
+
+
+def make_uvloop(seed: int) -> Any:
+    """Return a loop with real sockets and a real clock."""
+    return importlib.import_module("uvloop").new_event_loop()
+
+
+LOOPS: dict[str, Callable[[int], Any]] = {
+    "memory": SimulatedLoop,
+    "eager": make_eager_loop,
+    "debug": make_debug_loop,
+    "sockets": SocketLoop,
+    "uvloop": make_uvloop,
+}
+"""Loops by name. All but uvloop have a virtual clock, and all but sockets and uvloop a network in
+memory."""

@@ -41,11 +41,6 @@ class Weather:
     stalls: float = 0.0
     """Share of messages that take seconds, or never arrive."""
 
-    @property
-    def is_calm(self) -> bool:
-        """Whether every message arrives soon."""
-        return not (self.refused or self.resets or self.truncated or self.drips or self.stalls)
-
 
 class Observer(Protocol):
     """Object that sees what passes between clients and the service."""
@@ -156,7 +151,7 @@ class Connection:
         self.server = MemoryTransport(self, is_client=False)
         self.client.peer, self.server.peer = self.server, self.client
         self.note: Any = None
-        """Whatever the observer remembers."""
+        """What the observer remembers of the connection."""
 
     @property
     def weather(self) -> Weather:

@@ -140,7 +140,6 @@ class Service:
         self.redis_port = 0
         self.clock_offset = 0.0
         self.outage_since: float | None = None
-        self.events: list[str] = []
 
     def add_jobs(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let each job appear, and expire, at its time."""

@@ -1,4 +1,4 @@
-"""Shrink a world that violates an invariant: fewer features, fewer actors, a shorter time."""
+"""Shrink a world that violates an invariant: fewer actors, fewer features."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ TOLERANCE = 1e-6
 
 @attrs.define(eq=False)
 class WireRequest:
-    """A request and what became of it. Times are on the loop's clock."""
+    """A request and its response. Times are on the loop's clock."""
 
     session: int
     method: str
