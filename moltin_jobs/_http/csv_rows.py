@@ -14,6 +14,11 @@ Row = dict[str | Any, str | Any]
 and the key ``None`` has the list of the extra columns."""
 
 
+_MAX_FIELDS = 8
+"""Fields of the longest size that a line may have. The parser keeps a line in memory, and parses
+it in one step."""
+
+
 class CsvParser:
     """Parser of one file in UTF-8, with or without a byte order mark.
 
@@ -28,6 +33,7 @@ class CsvParser:
         self._received = 0
         self._line_parts: list[str] = []
         """Parts of the last line, whose end has not arrived."""
+        self._line_size = 0
         self._lines: list[str] = []
         """Complete lines of which no record was returned."""
         self._lines_needed = 0
@@ -40,13 +46,15 @@ class CsvParser:
         """Yield the rows that ``chunk`` completes. An empty chunk is the end of the file.
 
         Raises:
-            ValueError: the file is not UTF-8, or a field is longer than
-                ``csv.field_size_limit()``. The message contains nothing of the file.
+            ValueError: the file is not UTF-8, a field is longer than ``csv.field_size_limit()``, or
+                a line is much longer. The message contains nothing of the file.
         """
         self.is_at_end = not chunk
         self._split(self._decode(chunk))
         if len(self._lines) >= self._lines_needed or self.is_at_end:
             yield from self._rows()
+        if self._line_size > _MAX_FIELDS * csv.field_size_limit():
+            raise ValueError(f"line {self._lines_parsed + len(self._lines) + 1} is too long")
 
     def _decode(self, chunk: bytes) -> str:
         self._received += len(chunk)
@@ -60,10 +68,12 @@ class CsvParser:
     def _split(self, text: str) -> None:
         """Split the text into lines, at the same characters as ``io.StringIO``."""
         self._line_parts.append(text)
+        self._line_size += len(text)
         if self.is_at_end or "\n" in text or "\r" in text:
             lines = io.StringIO("".join(self._line_parts), newline="").readlines()
             is_complete = self.is_at_end or lines[-1].endswith("\n")
             self._line_parts = [] if is_complete else [lines.pop()]
+            self._line_size = sum(map(len, self._line_parts))
             self._lines += lines
 
     def _rows(self) -> Iterator[Row]:

@@ -90,8 +90,8 @@ class JobFile(AsyncIterator[bytes]):
         Leaving the loop early does no harm.
 
         Raises:
-            TransportError: in addition to the errors of `read`, the file is not UTF-8, or a field
-                is longer than ``csv.field_size_limit()``.
+            TransportError: in addition to the errors of `read`, the file is not UTF-8, a field is
+                longer than ``csv.field_size_limit()``, or a line is longer than 8 times that.
         """
         return _Rows(self._opened(), self._read_from)
 

@@ -133,6 +133,21 @@ def test_rows_before_a_field_that_is_too_long_are_returned(size: int) -> None:
         next(rows)
 
 
+@pytest.mark.parametrize("start", ["", "a\n", 'a\n"\n'], ids=["header", "row", "record"])
+def test_line_that_does_not_end_is_an_error(start: str) -> None:
+    columns = itertools.repeat(b"x" * 4095 + b",", 1 << 14)
+    line = start.count("\n") + 1
+    with pytest.raises(ValueError, match=rf"^line {line} is too long$"):
+        list(parse(itertools.chain([start.encode()], columns)))
+    assert sum(map(len, columns)) > 60 << 20, "the rest of the file has not been read"
+
+
+def test_long_line_is_accepted() -> None:
+    fields = ["x" * (LIMIT - 1)] * 8
+    content = f"{','.join(fields)}\n{','.join(fields)}\n".encode()
+    assert list(parse(split(content, 4096))) == expected_rows(content.decode())
+
+
 def test_quote_that_is_not_closed_ends_at_the_longest_field() -> None:
     with pytest.raises(ValueError, match="field larger than field limit"):
         list(parse(itertools.chain([b'a\n"'], itertools.repeat(b"row\n" * 100))))
