@@ -45,6 +45,8 @@ def main() -> int:
         return find_faults(arguments.fault, arguments.seeds)
     if not last:
         return run_one(int(first), arguments)
+    if arguments.without or arguments.actors or arguments.seconds:
+        sys.exit("--without, --actors and --seconds are for a single seed")
     seeds = range(int(first), int(last))
     return run_many(seeds, arguments)
 
@@ -121,7 +123,11 @@ def chunks(seeds: range, deadline: float | None) -> Iterator[range]:
 def run_seed(seed: int, on: str) -> tuple[int, Report]:
     """Run one world, in a process of the pool."""
     horizon = REAL_SECONDS if on == "uvloop" else None
-    report = run_world(draw_world(seed, horizon=horizon), on)
+    try:
+        report = run_world(draw_world(seed, horizon=horizon), on)
+    except Exception as error:
+        error.add_note(f"world of seed {seed}")
+        raise
     report.trace.clear()
     return seed, report
 

@@ -24,7 +24,8 @@ import attrs
 from .network import Network
 
 MAX_PASSES = 20_000
-"""Passes through the loop at one moment. More are a busy loop."""
+"""Passes through the loop within `MOMENT` seconds. More are a busy loop."""
+MOMENT = 0.001
 RESOLUTION = 1e-9
 
 
@@ -33,7 +34,24 @@ class NothingScheduledError(Exception):
 
 
 class BusyLoopError(Exception):
-    """The loop passes again and again through one moment."""
+    """The loop passes again and again, and hardly any time passes."""
+
+
+class PassCounter:
+    """Counter of the passes through a loop, which notices a busy loop."""
+
+    def __init__(self) -> None:
+        self._moment = 0.0
+        self._passes = 0
+
+    def count(self, now: float) -> None:
+        """Count a pass through the loop."""
+        if now >= self._moment + MOMENT:
+            self._moment, self._passes = now, 0
+        self._passes += 1
+        if self._passes > MAX_PASSES:
+            self._passes = 0
+            raise BusyLoopError
 
 
 @attrs.define(eq=False)
@@ -128,7 +146,7 @@ class SimulatedLoop(VirtualThreads):
         self._init_threads(seed)
         self._now = 0.0
         self._clock_resolution = RESOLUTION
-        self._passes = 0
+        self._passes = PassCounter()
         self.slowest: tuple[float, str] = (0.0, "")
         """Longest callback: its seconds, and what it was."""
         self.network = Network(self, seed)
@@ -146,11 +164,7 @@ class SimulatedLoop(VirtualThreads):
             if not scheduled:
                 raise NothingScheduledError
             self._now = max(self._now, scheduled[0]._when)
-            self._passes = 0
-        self._passes += 1
-        if self._passes > MAX_PASSES:
-            self._passes = 0
-            raise BusyLoopError
+        self._passes.count(self._now)
         due = []
         while scheduled and scheduled[0]._when < self._now + RESOLUTION:
             handle = heapq.heappop(scheduled)
@@ -218,6 +232,7 @@ class SocketLoop(VirtualThreads, asyncio.SelectorEventLoop):
 
     def __init__(self, seed: object) -> None:
         self._now = 0.0
+        self._passes = PassCounter()
         super().__init__(_VirtualSelector(self))
         self._init_threads(seed)
         self._clock_resolution = RESOLUTION
@@ -231,6 +246,10 @@ class SocketLoop(VirtualThreads, asyncio.SelectorEventLoop):
         if seconds is None:
             raise NothingScheduledError
         self._now += seconds
+
+    def _run_once(self) -> None:
+        self._passes.count(self._now)
+        super()._run_once()  # type: ignore[misc]  # not in typeshed
 
 
 class _VirtualSelector(selectors.DefaultSelector):

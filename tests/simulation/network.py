@@ -151,7 +151,7 @@ class Connection:
         self.server = MemoryTransport(self, is_client=False)
         self.client.peer, self.server.peer = self.server, self.client
         self.note: Any = None
-        """What the observer remembers of the connection."""
+        """What the observer notes about the connection."""
 
     @property
     def weather(self) -> Weather:
@@ -235,11 +235,11 @@ class MemoryTransport(asyncio.Transport):
         return False
 
     def close(self) -> None:
-        """Close the connection. What a client has sent may be lost then, as after a reset."""
+        """Close the connection. What a client has sent arrives all the same, or is lost."""
         if self._closing:
             return
         self._closing = True
-        if self._is_client:
+        if self._is_client and self._connection.random.random() < 0.5:
             self._way = collections.deque()
             self._last_arrival = 0.0
         self._put(None)
@@ -320,6 +320,7 @@ class MemoryTransport(asyncio.Transport):
                 self._protocol.data_received(item)
             elif isinstance(item, Exception):
                 self._closing = True
+                self._put(item)  # a reset ends both ways
                 self._loop.call_soon(self._lose, item)
             elif not self._protocol.eof_received():
                 self.close()

@@ -74,16 +74,25 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 class LogCheck(logging.Handler):
     """Handler that checks each log record."""
 
-    def __init__(self, violate: Callable[[str], None], log: Callable[[str], None]) -> None:
+    def __init__(
+        self, violate: Callable[[str], None], log: Callable[[str], None], job_ids: set[str]
+    ) -> None:
         super().__init__()
         self._violate = violate
         self._log = log
+        self._job_ids = job_ids
+        """Ids of the jobs that records above the level DEBUG name."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Check a record."""
         message = record.getMessage()
-        if find_secret(f"{message} {record.__dict__}"):
+        texts = [message, str(record.__dict__)]
+        if record.exc_info and record.exc_info[1] is not None:
+            texts += traceback.format_exception(record.exc_info[1])
+        if find_secret(" ".join(texts)):
             self._violate(f"a log record shows a secret: {message}")
+        if record.levelno > logging.DEBUG:
+            self._job_ids.add(getattr(record, "job_id", ""))
         if record.name == "asyncio" and record.levelno >= logging.WARNING:
             self._violate(f"asyncio logs: {message}")
         elif record.levelno >= logging.WARNING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import gzip
+import json
 import math
 import random
 import re
@@ -22,6 +23,9 @@ from .redis_server import RedisServer
 from .worlds import BIG_JOB, Disturbance, World
 
 TOKEN_PATH = "/oauth/access_token"
+EPOCH = 1_790_000_000.0
+"""Wall clock at the start of a world."""
+REDIS_LIMIT = 20
 _HTML = {"Content-Type": "text/html"}
 _FILE = re.compile(r"/files/([^/.]+)(?:/(\w+))?(?:\.csv)?")
 BIG = 48 << 20
@@ -33,8 +37,9 @@ class RecordingSimulator(Simulator):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.created: list[str] = []
-        """Filter of each order job that a request has created, id of the catalog of a release."""
+        self.created: dict[str, list[str]] = {}
+        """Ids of the jobs that requests have created, by the filter of an order job or the catalog
+        of a release."""
 
     def end_of(self, job_id: str) -> float:
         """Return the moment at which a job ends or was cancelled."""
@@ -46,13 +51,17 @@ class RecordingSimulator(Simulator):
 
     async def _create_order_job(self, request: web.Request) -> web.Response:
         response = await super()._create_order_job(request)
-        self.created.append((await request.json())["data"].get("filter") or "")
+        self._record((await request.json())["data"].get("filter"), response)
         return response
 
     async def _create_release(self, request: web.Request) -> web.Response:
         response = await super()._create_release(request)
-        self.created.append(request.match_info["catalog_id"])
+        self._record(request.match_info["catalog_id"], response)
         return response
+
+    def _record(self, key: str, response: web.Response) -> None:
+        assert isinstance(response.body, bytes)
+        self.created.setdefault(key, []).append(json.loads(response.body)["data"]["id"])
 
 
 class FileHost:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -15,7 +16,7 @@ from moltin_jobs import ConfigurationError, Job, JobTimeoutError
 from moltin_jobs.redis_limiter import RESERVE_SCRIPT, RedisLimiter
 from tests import redis_server as real_redis
 
-from .loop import BusyLoopError, NothingScheduledError, SimulatedLoop
+from .loop import BusyLoopError, NothingScheduledError, SimulatedLoop, SocketLoop
 from .redis_server import RedisServer
 from .secrets_check import LogCheck, check_error, find_secret_in_local
 from .wire import (
@@ -31,21 +32,21 @@ from .wire import (
 def make_requests(*rows: dict[str, Any]) -> list[WireRequest]:
     """Return requests, each answered at once unless the row says otherwise."""
     requests = []
-    for number, row in enumerate(rows):
+    for number, row in enumerate(map(dict, rows)):
         at = row.pop("at")
-        defaults = {"arrived_at": at, "responded_at": at, "status": 200, "token": "t1"}
-        target = row.pop("target", "/v2/jobs/a")
-        request = WireRequest(
-            session=0,
-            method="GET",
-            target=target,
-            started_at=at,
-            sent_at=at,
-            number=2 * number,
-            response_number=2 * number + 1,
-            **(defaults | row),
-        )
-        requests.append(request)
+        defaults = {
+            "target": "/v2/jobs/a",
+            "token": "t1",
+            "arrived_at": at,
+            "responded_at": at,
+            "status": 200,
+            "number": 3 * number,
+            "response_number": 3 * number + 1,
+            "end_number": 3 * number + 2,
+            "completed_at": at,
+        }
+        values = {"session": 0, "method": "GET", "started_at": at, "sent_at": at}
+        requests.append(WireRequest(**values, **(defaults | row)))
     return requests
 
 
@@ -55,6 +56,12 @@ def test_too_many_requests_in_one_second_are_found(last: float, is_found: bool) 
     assert (check_rate(requests, 2) is not None) is is_found
 
 
+def test_request_that_arrives_after_it_was_given_up_counts_before() -> None:
+    late = {"at": 0.0, "arrived_at": 1.5, "closed_at": 0.5, "status": None}
+    assert check_rate(make_requests(late, {"at": 1.5}), 1) is None
+    assert check_rate(make_requests({**late, "closed_at": 0.6}, {"at": 1.5}), 1) is not None
+
+
 @pytest.mark.parametrize(
     ("row", "start", "is_found"),
     [
@@ -62,12 +69,21 @@ def test_too_many_requests_in_one_second_are_found(last: float, is_found: bool) 
         ({}, 2.0, False),
         ({"retry_after": 5.0}, 5.9, True),
         ({"retry_after": 5.0}, 6.0, False),
-        ({"ended_at": 1.0}, 1.5, False),
+        ({"closed_at": 1.0}, 1.5, False),
+        ({"closed_at": 1.1}, 1.5, True),
+        ({"closed_at": 1.0, "is_last": True}, 1.5, True),
+        ({"closed_at": 1.0, "is_last": True, "completed_at": None}, 1.5, False),
     ],
 )
 def test_request_in_cooldown_is_found(row: dict[str, Any], start: float, is_found: bool) -> None:
     requests = make_requests({"at": 1.0, "status": 429, **row}, {"at": start})
     assert (check_cooldowns(requests, find_cooldowns(requests)) is not None) is is_found
+
+
+def test_interrupted_429_may_be_unnoticed() -> None:
+    row = {"at": 1.0, "status": 429, "closed_at": 1.0, "is_last": True}
+    assert [*find_cooldowns(make_requests(row), [1.0])] == []
+    assert [*find_cooldowns(make_requests(row), [0.9])] == [(1.0, 2.0)]
 
 
 def test_second_429_of_a_burst_starts_no_cooldown() -> None:
@@ -76,30 +92,40 @@ def test_second_429_of_a_burst_starts_no_cooldown() -> None:
     assert check_cooldowns(requests, find_cooldowns(requests)) is None
 
 
+def test_cooldown_doubles_until_another_response() -> None:
+    moments = [(1.0, 429), (3.0, 429), (6.0, 200), (7.0, 429)]
+    requests = make_requests(*[{"at": at, "status": status} for at, status in moments])
+    assert [*find_cooldowns(requests)] == [(1.0, 2.0), (3.0, 5.0), (7.0, 8.0)]
+
+
 def refresh(at: float, **row: Any) -> dict[str, Any]:
-    return {"at": at, "target": TOKEN_PATH, "token": "", **row}
+    return {"at": at, "target": TOKEN_PATH, "token": "", "issued": "t1", **row}
 
 
 @pytest.mark.parametrize(
     ("rows", "finding"),
     [
-        ([refresh(0.0), {"at": 0.0}, refresh(48.0)], None),
-        ([refresh(0.0), {"at": 0.0}, refresh(47.0)], "needless"),
+        ([refresh(0.0), refresh(48.0)], None),
+        ([refresh(0.0), refresh(47.0)], "needless"),
         ([refresh(0.0), {"at": 0.0, "status": 401}, refresh(1.0)], None),
-        ([refresh(0.0, responded_at=2.0), refresh(1.0)], "at once"),
+        ([refresh(0.0), {"at": 0.0, "status": 401, "token": "t0"}, refresh(1.0)], "needless"),
+        ([refresh(0.0, closed_at=0.0), refresh(1.0)], None),
+        ([refresh(0.0, issued=None), refresh(1.0)], None),
+        ([refresh(0.0, end_number=9), refresh(0.0)], "at once"),
     ],
 )
 def test_needless_and_concurrent_refreshes_are_found(
     rows: list[dict[str, Any]], finding: str | None
 ) -> None:
-    found = check_refreshes(make_requests(*(dict(row) for row in rows)), 60.0)
+    found = check_refreshes(make_requests(*rows), 60.0)
     assert found is None if finding is None else found is not None and finding in found
 
 
 def test_refresh_for_each_rejection_of_the_same_token_is_found() -> None:
     rejected = {"at": 1.0, "status": 401}
-    rows = [refresh(0.0), rejected, dict(rejected), refresh(1.0), {"at": 1.0, "token": "t2"}]
-    found = check_refreshes(make_requests(*rows, refresh(1.0)), 60.0)
+    again = refresh(1.0, issued="t2")
+    rows = [refresh(0.0), rejected, rejected, again, refresh(1.0)]
+    found = check_refreshes(make_requests(*rows), 60.0)
     assert found is not None
     assert "needless" in found
 
@@ -125,10 +151,13 @@ def test_secret_in_a_message_is_found() -> None:
 
 def test_secret_in_a_log_record_is_found() -> None:
     found: list[str] = []
-    handler = LogCheck(found.append, lambda _: None)
+    handler = LogCheck(found.append, lambda _: None, set())
     handler.emit(logging.LogRecord("moltin_jobs", 20, "", 1, "%s", ("s3cr3t-token",), None))
     handler.emit(logging.LogRecord("moltin_jobs", 20, "", 1, "fine", (), None))
-    assert found == ["a log record shows a secret: s3cr3t-token"]
+    error = ValueError("s3cr3t-token")
+    handler.emit(logging.LogRecord("", 20, "", 1, "bad", (), (ValueError, error, None)))
+    texts = ["s3cr3t-token", "bad"]
+    assert found == [f"a log record shows a secret: {text}" for text in texts]
 
 
 def test_loop_finds_that_everybody_waits() -> None:
@@ -138,14 +167,16 @@ def test_loop_finds_that_everybody_waits() -> None:
     loop.close()
 
 
-async def spin() -> None:
+async def spin(seconds: float) -> None:
     while True:  # noqa: ASYNC110 (this is the point)
-        await asyncio.sleep(0)
+        await asyncio.sleep(seconds)
 
 
-def test_loop_finds_a_busy_loop() -> None:
-    loop = SimulatedLoop(1)
-    task = loop.create_task(spin())
+@pytest.mark.parametrize("make_loop", [SimulatedLoop, SocketLoop])
+@pytest.mark.parametrize("seconds", [0.0, 1e-8])
+def test_loop_finds_a_busy_loop(make_loop: Callable[[int], Any], seconds: float) -> None:
+    loop = make_loop(1)
+    task = loop.create_task(spin(seconds))
     with pytest.raises(BusyLoopError):
         loop.run_until_complete(task)
     task.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -41,6 +42,16 @@ def test_world_is_the_same_in_another_process() -> None:
     )
     assert result.stdout.startswith("\n".join(report.trace))
     assert f"trace {report.digest}" in result.stdout
+
+
+def test_memory_is_flat() -> None:
+    world = draw_world(8)
+    sizes = []
+    for _ in range(4):
+        assert run_world(world).violations == []
+        gc.collect()
+        sizes.append(sys.getallocatedblocks())
+    assert sizes[3] - sizes[1] < 300, sizes
 
 
 def test_other_world_has_another_trace() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+
+from moltin_jobs import Job
 
 from .secrets_check import TOKEN
 
@@ -73,3 +75,18 @@ async def ignore_cancellation(chance: random.Random) -> None:
     except asyncio.CancelledError:
         if chance.random() < 0.5:
             raise UserError from None
+
+
+def make_callback(name: str) -> Callable[[Job], Awaitable[None] | None] | None:
+    """Return an ``on_created``."""
+
+    async def slow(job: Job) -> None:
+        await asyncio.sleep(1.0)
+
+    async def quick(job: Job) -> None:
+        pass
+
+    def fails(job: Job) -> None:
+        raise UserError
+
+    return {"none": None, "async": quick, "fails": fails, "slow": slow}[name]

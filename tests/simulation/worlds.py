@@ -108,6 +108,11 @@ class SessionPlan:
     level: int
     """Level of the log records."""
 
+    @property
+    def is_stubborn(self) -> bool:
+        """Whether its callables ignore cancellations."""
+        return self.limiter == "stubborn" or self.auth.startswith("stubborn")
+
 
 @attrs.frozen
 class Disturbance:
