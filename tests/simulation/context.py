@@ -72,6 +72,16 @@ class Context:
         """Return the time since the start."""
         return float(self.loop.time() - self._started_at)
 
+    def end_of(self, job_id: str) -> float:
+        """Return the moment at which a job ends or was cancelled."""
+        return self.service.simulator.end_of(job_id) - self._started_at
+
+    @property
+    def outage_since(self) -> float | None:
+        """Moment at which an outage of the service has begun."""
+        since = self.service.outage_since
+        return None if since is None else since - self._started_at
+
     def log(self, text: str) -> None:
         """Add a line to the trace."""
         self.trace.append(f"{self.now():.6f} {text}")

@@ -63,7 +63,7 @@ def _check_result(actor: Actor, job: JobPlan, outcome: Job | MoltinJobsError) ->
 def _check_end(actor: Actor, job: JobPlan, outcome: Job | JobFailedError) -> None:
     """Check that a wait has not ended before its job."""
     context = actor.context
-    end = context.service.simulator.end_of(job.id)
+    end = context.end_of(job.id)
     if context.now() < min(end, job.expires_at) - _MOMENT:
         context.violate(f"{actor}: {outcome!r} for {job.id}, which ends at {end:.6f}")
 
@@ -100,7 +100,7 @@ def _lead(timeout: float) -> float:
 def _check_outage(actor: Actor) -> None:
     """Check that an outage of the service has not kept a wait until its session was closed."""
     context, plan, polling = actor.context, actor.session_plan, actor.polling
-    since = context.service.outage_since
+    since = context.outage_since
     harmless = _SILENT | {"outage", "redis trouble", "tokens"}
     if since is None or polling.max_outage is None or not context.world.features <= harmless:
         return
@@ -133,7 +133,7 @@ def _is_undisturbed(actor: Actor) -> bool:
 def _check_moment(actor: Actor, job: JobPlan, outcome: Job | MoltinJobsError) -> None:
     """Check that a wait has noticed the end of its job, and in time."""
     context, round_trip = actor.context, actor.context.round_trip
-    end = context.service.simulator.end_of(job.id)
+    end = context.end_of(job.id)
     if isinstance(outcome, JobTimeoutError):
         lead = _lead(actor.plan.options["timeout"])
         if end < _final_poll_at(actor) and lead > 2 * round_trip:
