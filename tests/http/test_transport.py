@@ -177,6 +177,28 @@ class StubbornLimiter:
         await asyncio.sleep(0.1)
 
 
+class TestAuthCallableThatIgnoresCancellation:
+    async def test_cancelled_caller_does_not_wait_for_the_limiter(
+        self, simulator: Simulator
+    ) -> None:
+        async def auth() -> str:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(50)
+            return simulator.token
+
+        async with JobsSession(
+            auth, base_url=simulator.url, rate_limit=StubbornLimiter(), request_timeout=60
+        ) as session:
+            lookup = asyncio.ensure_future(session.get_job("a"))
+            await asyncio.sleep(1)
+            lookup.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await lookup
+            assert now() == pytest.approx(1, abs=0.01)
+            assert_idle(session)
+        assert simulator.requests == []
+
+
 class TestLimiterThatIgnoresCancellation:
     """Without a check, a request would be sent that nothing can end any more."""
 
