@@ -330,7 +330,7 @@ class WorldRun:
         counts["requests"] = len(self.service.simulator.requests)
         counts["files"] = self.service.files.served
         for disturbance in self.world.disturbances:
-            counts[f"fault {disturbance.name}"] += 1
+            counts.update(f"fault {name}" for name in disturbance.faults)
         if isinstance(self._loop, SimulatedLoop):
             faults = self._loop.network.faults
             counts.update({f"fault {name}": number for name, number in faults.items()})

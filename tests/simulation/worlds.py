@@ -122,6 +122,18 @@ class Disturbance:
     name: str
     options: Options
 
+    @property
+    def faults(self) -> list[str]:
+        """Names of the faults that it brings."""
+        match self.name:
+            case "burst":
+                return ["429"] * self.options["count"]
+            case "errors" | "token errors":
+                return [f"{self.name}: {one}" for one in self.options["faults"]]
+            case "redis":
+                return [f"redis {self.options['name']}"]
+        return [self.name]
+
 
 @attrs.frozen
 class World:
@@ -183,6 +195,8 @@ def draw_world(
     features = frozenset(name for name in FEATURES if draw.chance(share)) - frozenset(without)
     if draw.chance(0.25):
         features &= HARMLESS | {"outage"}
+    if "redis" not in features:
+        features -= {"redis trouble"}
     length = draw.random.choice([10.0, 30.0, 60.0, 120.0]) if horizon is None else horizon
 
     def part(name: str) -> Draw:
