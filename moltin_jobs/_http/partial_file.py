@@ -107,7 +107,7 @@ class PartialFile:
         self._file = open(  # noqa: SIM115 (`_discard` closes it)
             self._path, "xb", opener=lambda path, flags: os.open(path, flags, mode)
         )
-        self._cleanup.callback(self._path.unlink, missing_ok=True)
+        self._cleanup.callback(self._path.unlink)
         self._cleanup.callback(self._file.close)
 
     def _commit(self) -> None:
@@ -117,7 +117,7 @@ class PartialFile:
         self._path.replace(self._target)
 
     def _discard(self) -> None:
-        with contextlib.suppress(OSError):  # the disk may be full
+        with contextlib.suppress(OSError):  # the disk may be full, or the file is committed
             self._cleanup.close()
 
 
@@ -125,8 +125,9 @@ def _is_mount_point(path: Path) -> bool:
     if os.path.ismount(path):
         return True
     # ismount() does not notice a bind mount within a file system. Linux lists it, with escapes.
-    name = re.sub(r"[ \t\n\\]", lambda match: f"\\{ord(match[0]):03o}", str(path))
-    mounts = ""
+    name = re.sub(rb"[ \t\n\\]", lambda match: b"\\%03o" % ord(match[0]), os.fsencode(path))
+    mounts = b""
     with contextlib.suppress(OSError):
-        mounts = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
-    return any(line.split(" ")[4] == name for line in mounts.splitlines())
+        mounts = Path("/proc/self/mountinfo").read_bytes()
+    # splitlines() would also split at a carriage return, which may be part of a name.
+    return any(line.split(b" ")[4:5] == [name] for line in mounts.split(b"\n"))

@@ -7,6 +7,7 @@ import gc
 import itertools
 import os
 import resource
+import shlex
 import shutil
 import signal
 import stat
@@ -50,7 +51,7 @@ class TestCheck:
 
     async def test_check_rejects_a_directory(self, destination: Path) -> None:
         destination.mkdir()
-        with pytest.raises(IsADirectoryError) as caught:
+        with pytest.raises(IsADirectoryError, match=os.strerror(errno.EISDIR)) as caught:
             await check_destination(destination)
         assert caught.value.filename == str(destination)
 
@@ -61,9 +62,9 @@ class TestCheck:
 
     async def test_check_rejects_a_named_pipe(self, destination: Path) -> None:
         os.mkfifo(destination)
-        with pytest.raises(OSError, match="Not a regular file") as caught:
+        with pytest.raises(OSError, match=r"\] Not a regular file:") as caught:
             await check_destination(destination)
-        assert caught.value.filename == str(destination)
+        assert (caught.value.errno, caught.value.filename) == (errno.EINVAL, str(destination))
         assert destination.is_fifo()
 
     async def test_check_rejects_a_link_to_itself(self, destination: Path) -> None:
@@ -82,7 +83,7 @@ class TestCheck:
     ) -> None:
         destination.touch()
         monkeypatch.setattr(os.path, "ismount", lambda path: path == destination)
-        with pytest.raises(OSError, match="Is a mount point") as caught:
+        with pytest.raises(OSError, match=r"\] Is a mount point:") as caught:
             await check_destination(destination)
         assert (caught.value.errno, caught.value.filename) == (errno.EBUSY, str(destination))
 
@@ -214,50 +215,71 @@ async def test_partial_file_is_no_more_readable_than_its_destination(tmp_path: P
     assert stat.S_IMODE(destination.stat().st_mode) == 0o600
 
 
-BIND_MOUNT = """
+CHECK_AND_SAVE = """
 import asyncio, os, sys
 from pathlib import Path
 from moltin_jobs._http.partial_file import PartialFile, check_destination
 
+async def save(destination):
+    async with PartialFile(destination) as file:
+        await file.write(b"today")
+        await file.commit()
+
 async def main(destination):
-    try:
-        await check_destination(destination)
-        async with PartialFile(destination) as file:
-            await file.write(b"today")
-            await file.commit()
-    except OSError as error:
-        print(os.strerror(error.errno), error.filename == str(destination))
+    for function in check_destination, save:
+        try:
+            await function(destination)
+        except OSError as error:
+            print(os.strerror(error.errno), error.filename == str(destination))
+    print(destination.read_text(), end="")
 
 asyncio.run(main(Path(sys.argv[1])))
 """
 
 
-@pytest.mark.skipif(
+may_mount = pytest.mark.skipif(
     shutil.which("unshare") is None
     or subprocess.run([*NAMESPACE, "true"], check=False, capture_output=True).returncode != 0,  # noqa: S603 (constant)
     reason="this user may not mount",
 )
+
+
+def check_and_save_in_namespace(destination: Path, mounts: str) -> str:
+    """Run shell commands that mount, then `CHECK_AND_SAVE`, and return its output."""
+    shell = f'set -e; (cd {shlex.quote(str(destination.parent))}; {mounts}); exec "$@"'
+    python = [sys.executable, "-c", CHECK_AND_SAVE, str(destination)]
+    command = [*NAMESPACE, "sh", "-c", shell, "sh", *python]
+    result = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@may_mount
 @pytest.mark.parametrize(
-    "mount", ["mount -t tmpfs none source &&", ""], ids=["other file system", "same file system"]
+    "mount", ["mount -t tmpfs none source;", ""], ids=["other file system", "same file system"]
 )
-async def test_bind_mount_is_rejected_and_unchanged(tmp_path: Path, mount: str) -> None:
-    (tmp_path / "source").mkdir()
-    (tmp_path / "a folder").mkdir()
-    (tmp_path / "a folder" / "orders.csv").touch()
-    shell = (
-        f"cd {tmp_path} && {mount} echo yesterday >source/orders.csv && "
-        f"mount --bind source/orders.csv 'a folder/orders.csv' && "
-        f"\"$@\" && cat 'a folder/orders.csv'"
+@pytest.mark.parametrize(
+    "name", [b"folder", b"a \t\r\n\f\\b", b"\xff\xc3\xa4"], ids=["plain", "escaped", "not UTF-8"]
+)
+async def test_bind_mount_is_rejected_and_unchanged(
+    tmp_path: Path, mount: str, name: bytes
+) -> None:
+    destination = tmp_path / os.fsdecode(name) / "orders.csv"
+    (destination.parent / "source").mkdir(parents=True)
+    destination.touch()
+    await check_destination(destination)
+    printed = check_and_save_in_namespace(
+        destination,
+        f"{mount} echo yesterday >source/orders.csv; mount --bind source/orders.csv orders.csv",
     )
-    command = [*NAMESPACE, "sh", "-c", shell, "sh", sys.executable, "-c", BIND_MOUNT]
-    result = subprocess.run(  # noqa: ASYNC221, S603 (nothing else runs in this loop)
-        [*command, str(tmp_path / "a folder" / "orders.csv")],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert result.stdout == "Device or resource busy True\nyesterday\n", result.stderr
-    assert names_in(tmp_path / "a folder") == ["orders.csv"]
+    assert printed == "Device or resource busy True\n" * 2 + "yesterday\n"
+    assert names_in(destination.parent) == ["orders.csv", "source"]
+
+
+@may_mount
+async def test_file_is_saved_on_a_system_without_proc(destination: Path) -> None:
+    await check_destination(destination)
+    assert check_and_save_in_namespace(destination, "mount -t tmpfs none /proc") == "today"
 
 
 class SlowDisk:
