@@ -199,10 +199,11 @@ class FileResponse(HttpOperation):
 
     def _status_error(self, response: aiohttp.ClientResponse) -> APIError:
         status = response.status
+        is_server_error = 500 <= status <= 599
         advice = "Its address may have expired. Download it again to request a new one."
-        if status in RETRYABLE_STATUSES or 500 <= status <= 599:
+        if is_server_error or status in RETRYABLE_STATUSES:
             advice = _TRY_AGAIN
-        return (ServerError if 500 <= status <= 599 else APIError)(
+        return (ServerError if is_server_error else APIError)(
             status,
             self.request.description,
             sender=self.host,
