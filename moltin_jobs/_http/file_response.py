@@ -129,7 +129,6 @@ class FileResponse(HttpOperation):
                 url,
                 allow_redirects=False,
                 auto_decompress=False,
-                headers=_HEADERS,
                 middlewares=self.transport.middlewares(strip_headers),
                 raise_for_status=False,
                 timeout=NO_TIMEOUT,
