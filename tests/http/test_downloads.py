@@ -8,6 +8,7 @@ import functools
 import gzip
 import itertools
 import logging
+import random
 import signal
 import ssl
 import threading
@@ -233,7 +234,7 @@ class TestRequest:
         assert str(caught.value) == (
             f"the file of job a: {reason}. Report this to the service's support."
         )
-        assert not caught.value.retryable
+        assert (caught.value.retryable, caught.value.job_id) == (False, "a")
         assert names_in(destination.parent) == []
 
 
@@ -338,6 +339,17 @@ class TestHttpSession:
             with pytest.raises(APIError, match="status 404"):
                 await session.download("a", destination)
 
+    @virtual_time
+    async def test_timeout_of_the_http_session_does_not_apply(self, destination: Path) -> None:
+        content, timeout = bytes(9 * 1024), aiohttp.ClientTimeout(total=5, sock_read=1)
+        async with (
+            FileHost(send_in_parts(content, 1024, 2)) as host,
+            aiohttp.ClientSession(timeout=timeout) as http_session,
+            host.session(http_session=http_session, retry=ONCE) as session,
+        ):
+            await session.download("a", destination)
+        assert destination.read_bytes() == content
+
     async def test_closed_http_session_is_named(self, destination: Path) -> None:
         async with FileHost() as host:
             async with aiohttp.ClientSession() as http_session:
@@ -383,9 +395,26 @@ class TestRedirect:
     async def test_eleventh_redirect_is_an_error(self, destination: Path) -> None:
         async with FileHost(*[redirect("/b.csv")] * 20) as host:
             async with host.session(retry=ONCE) as session:
-                with pytest.raises(TransportError, match="more than 10 redirects"):
+                with pytest.raises(TransportError, match=r"more than 10 redirects\. Try again"):
                     await session.download("a", destination)
         assert len(host.targets) == 11
+
+    @pytest.mark.parametrize("status", ["300 Choices", "301 Moved", "399 Last"])
+    async def test_redirect_of_any_status_is_followed(self, destination: Path, status: str) -> None:
+        away = send(http(status=status, headers="Location: /b.csv\r\n"))
+        async with FileHost(away, FILE) as host, host.session() as session:
+            await session.download("a", destination)
+        assert host.targets == ["/a.csv?signature=hush", "/b.csv"]
+
+    @pytest.mark.parametrize("status", ["299 Last", "404 Not Found", "400 Bad Request"])
+    async def test_location_of_another_status_is_not_followed(
+        self, destination: Path, status: str
+    ) -> None:
+        response = send(http(status=status, headers="Location: /b.csv\r\n"))
+        async with FileHost(response, response) as host, host.session() as session:
+            with pytest.raises(APIError, match=f"status {status[:3]}"):
+                await session.download("a", destination)
+        assert set(host.targets) == {"/a.csv?signature=hush"}
 
 
 @virtual_time
@@ -549,12 +578,12 @@ class TestLeastSpeed:
         assert caught.value.retryable
         assert names_in(destination.parent) == []
 
-    @pytest.mark.parametrize("size", [1, 1000, 1024])
+    @pytest.mark.parametrize(("size", "seconds"), [(1, 0.0045), (1000, 4.5), (1024, 9.5)])
     async def test_host_with_the_least_speed_is_not_abandoned(
-        self, destination: Path, size: int
+        self, destination: Path, size: int, seconds: float
     ) -> None:
         content = bytes(5 * 1024)
-        async with FileHost(send_in_parts(content, size, 9.5 * size / 2048)) as host:
+        async with FileHost(send_in_parts(content, size, seconds)) as host:
             async with host.session(retry=ONCE) as session:
                 await session.download("a", destination)
         assert destination.read_bytes() == content
@@ -625,22 +654,30 @@ class TestContentCoding:
             assert asyncio.get_running_loop().time() < 1
         assert destination.read_bytes() == content
 
+    async def test_end_without_content_is_decoded(self, destination: Path) -> None:
+        content = random.randbytes(4096)
+        data = gzipped(content)
+        start = http(data[:-8], headers="Content-Encoding: gzip\r\n", length=len(data))
+        async with FileHost(drip(start, data[-8:])) as host, host.session() as session:
+            await session.download("a", destination)
+        assert destination.read_bytes() == content
+
     @pytest.mark.parametrize("coding", ["br", "zstd", "gzip, br"])
     async def test_unsupported_coding_is_an_error(self, destination: Path, coding: str) -> None:
         async with FileHost(encoded(coding, CSV)) as host, host.session() as session:
             with pytest.raises(
-                TransportError, match=r"the content encoding '\w+' is not"
+                TransportError, match=r"the content encoding '\w+' is not .+\. Report this"
             ) as caught:
                 await session.download("a", destination)
-        assert not caught.value.retryable
+        assert caught.value.retryable is False
         assert names_in(destination.parent) == []
 
     @pytest.mark.parametrize(
         ("content", "reason"),
         [
-            (gzipped(CSV)[:-1], r"its compressed content is truncated\. Try again: nothing"),
-            (b"", r"its compressed content is truncated\. Try again: nothing"),
-            (CSV, r"its content cannot be decoded: .+\. Try again: nothing"),
+            (gzipped(CSV)[:-1], r": its compressed content is truncated\. Try again: nothing"),
+            (b"", r": its compressed content is truncated\. Try again: nothing"),
+            (CSV, r": its content cannot be decoded: .+\. Try again: nothing"),
         ],
         ids=["cut", "empty", "not gzip"],
     )
@@ -672,10 +709,20 @@ class TestMaxBytes:
     )
     async def test_larger_file_is_rejected(self, destination: Path, response: bytes) -> None:
         async with FileHost(send(response, close=True)) as host, host.session() as session:
-            with pytest.raises(TransportError, match="it is larger than max_bytes=1000") as caught:
+            with pytest.raises(TransportError) as caught:
                 await session.download("a", destination, max_bytes=1000)
-        assert not caught.value.retryable
+        assert str(caught.value) == (
+            "the file of job a: it is larger than max_bytes=1000. Use a larger max_bytes."
+        )
+        assert caught.value.retryable is False
         assert len(host.targets) == 1
+        assert names_in(destination.parent) == []
+
+    async def test_larger_file_in_several_chunks_is_rejected(self, destination: Path) -> None:
+        content = gzipped(bytes((1 << 20) + 1))
+        async with FileHost(encoded("gzip", content)) as host, host.session() as session:
+            with pytest.raises(TransportError, match="it is larger than max_bytes=1048576"):
+                await session.download("a", destination, max_bytes=1 << 20)
         assert names_in(destination.parent) == []
 
     async def test_file_of_known_length_is_rejected_before_it_is_received(

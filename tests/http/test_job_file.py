@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import csv
 import functools
+import gc
 import gzip
 import io
 import itertools
@@ -27,6 +28,7 @@ from moltin_jobs import (
     SessionClosedError,
     TransportError,
 )
+from moltin_jobs._http.file_response import FileResponse
 from moltin_jobs.testing import Simulator
 from tests.file_host import FileHost, redirect, send_and_hang
 from tests.interruption import InterruptAt, cancel_now
@@ -523,6 +525,22 @@ class TestLeaving:
             async with session.open_file("a") as file:
                 assert await file.read() == CSV
         assert host.server.connections == 1, "the connection of a whole file is used again"
+
+    @virtual_time
+    async def test_file_that_was_left_is_not_kept_by_the_session(self) -> None:
+        def count_responses() -> int:
+            gc.collect()
+            return sum(type(candidate) is FileResponse for candidate in gc.get_objects())
+
+        async def read(session: JobsSession) -> bytes:
+            async with session.open_file("a") as file:
+                return await file.read()
+
+        before = count_responses()
+        async with FileHost(FILE) as host, host.session() as session:
+            assert await read(session) == CSV
+            await asyncio.sleep(60)  # the alarms of its timeouts keep it until then
+            assert count_responses() == before
 
     @pytest.mark.parametrize("is_rows", [False, True], ids=["chunks", "rows"])
     @pytest.mark.parametrize("end", ["break", "exception", "cancellation", "unread"])

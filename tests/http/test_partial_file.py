@@ -278,6 +278,7 @@ async def test_bind_mount_is_rejected_and_unchanged(
 
 @may_mount
 async def test_file_is_saved_on_a_system_without_proc(destination: Path) -> None:
+    destination.touch()
     await check_destination(destination)
     assert check_and_save_in_namespace(destination, "mount -t tmpfs none /proc") == "today"
 
