@@ -164,7 +164,7 @@ class RedisLimiter:
     async def pause(self, seconds: float) -> None:
         """Keep all processes from sending for ``seconds``, unless a longer pause is in progress.
 
-        Another process may still send requests whose slots begin within one round trip to Redis.
+        Another process may still send requests whose slots begin within two round trips to Redis.
         While Redis is unavailable, the pause does not reach the other processes.
 
         Raises:

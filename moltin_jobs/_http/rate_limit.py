@@ -81,6 +81,9 @@ class Throttle:
         """
         if self._limiter is not None:
             await self._limiter.acquire()
+            while asyncio.get_running_loop().time() < self.cooldown.ends_at:
+                await self.cooldown.wait()
+                await self._limiter.acquire()  # its permission was for a moment that has passed
         else:
             await self._wait_for_slot()
         self.held += 1

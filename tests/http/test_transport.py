@@ -168,6 +168,27 @@ class TestLimiter:
         assert len(server.requests) == 2
 
 
+class TestLimiterWithCooldown:
+    async def test_permission_from_before_a_cooldown_is_not_used(self) -> None:
+        class SlowLimiter:
+            async def acquire(self) -> None:
+                await asyncio.sleep(1)
+                permitted_at.append(now())
+
+        permitted_at: list[float] = []
+        scripts = [delayed(0.5, respond(status="429 Too Many Requests")), GOOD]
+        async with RawServer(scripts) as server:
+            async with JobsSession(
+                TOKEN, base_url=server.url, rate_limit=SlowLimiter(), retry=Retry(max_attempts=1)
+            ) as session:
+                lookups = [session.get_job("a"), session.get_job("b")]
+                await asyncio.gather(*lookups, return_exceptions=True)
+        assert len(server.requests) == 2
+        first, before, after = permitted_at
+        assert [first, before] == [1.0, 2.0]
+        assert 3.5 <= after == now()
+
+
 class StubbornLimiter:
     """Limiter that ignores a cancellation, and still takes a moment."""
 

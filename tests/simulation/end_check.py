@@ -132,9 +132,9 @@ def _check_redis(context: Context, sessions: int) -> list[str | None]:
     troubles = {"redis trouble", "clock", "weather", "closing", "cancellations"}
     if troubles & context.world.features:  # a process may keep to its own share
         return [check_rate(requests, 2 * REDIS_LIMIT + sessions)]
-    # A command that is sent one round trip before a slot reports the pause. The cooldown itself
-    # ends earlier: the pause may have had to connect first.
-    margin = context.world.redis_latency + 0.015
+    # Slots that begin within two round trips may be used. The cooldown itself ends earlier than
+    # the pause, which may have had to connect first.
+    margin = 4 * context.world.redis_latency + 0.015
     pauses = [
         (begin - EPOCH + margin, begin - EPOCH + seconds - 0.5)
         for begin, seconds in service.redis.pauses
