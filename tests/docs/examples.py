@@ -11,9 +11,9 @@ The language of a block decides what happens to it:
   without such a block behind it fails, and a ``text`` block below an HTML comment is ignored.
 * ``console``: a transcript of bash, in real time. Lines that start with ``$`` are commands. A line
   ``^C`` sends SIGINT once the output before it has appeared.
-* a ``python`` or ``ini`` block whose first line is ``# NAME.py``, ``# NAME.ini`` or
-  ``# NAME.service`` is saved under that name for the ``console`` blocks of its page. A comment
-  above it may name the module that tests it.
+* a ``python``, ``ini`` or ``bash`` block whose first line is ``# NAME.py``, ``# NAME.ini``,
+  ``# NAME.service`` or ``# NAME.sh`` is saved under that name for the ``console`` blocks of its
+  page. A comment above it may name the module that tests it.
 """
 
 import ast
@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", *sorted(str(page.relative_to(ROOT)) for page in ROOT.glob("docs/*.md")))
-FILE_NAME = re.compile(r"# ([\w-]+\.(?:py|ini|service))\b")
+FILE_NAME = re.compile(r"# ([\w-]+\.(?:py|ini|service|sh))\b")
 REQUIREMENT = re.compile(r"<!-- requires (\w+) -->\n\Z")
 COMMAND_SECONDS = 60.0
 
@@ -164,6 +164,7 @@ class PageRunner:
             [
                 CodeBlockParser("python", self._run_python),
                 CodeBlockParser("ini", self._save),
+                CodeBlockParser("bash", self._save),
                 CodeBlockParser("text", self._compare_printed),
                 CodeBlockParser("console", self._run_console),
             ]

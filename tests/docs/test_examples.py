@@ -16,7 +16,7 @@ REQUIREMENTS = [
         r"^<!-- requires (\w+) -->\n```python$", read_page(page), re.MULTILINE
     )
 ]
-LANGUAGES = {"python", "console", "text", "ini", "sh", "javascript"}
+LANGUAGES = {"bash", "python", "console", "text", "ini", "sh", "javascript"}
 README_COMMANDS = {
     "python3 -m venv .venv && .venv/bin/pip install -q '.[cli]' && .venv/bin/moltin-jobs demo",
     "python3 -m venv .venv && .venv/bin/pip install -q -e '.[dev]' && .venv/bin/pytest -q",
