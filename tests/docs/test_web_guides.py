@@ -42,8 +42,9 @@ async def test_web_guide_follows_jobs_and_stops_while_a_stream_is_open(
     assert len(token_requests) == 1  # there is one session
 
 
-def summary(job_id: str, status: str) -> dict[str, Any]:
-    return {"id": job_id, "status": status, "ended": status == "success"}
+def summary(job_id: str, status: str, error: str | None = None) -> dict[str, Any]:
+    has_ended = status in ("success", "failed")
+    return {"id": job_id, "status": status, "error": error, "ended": has_ended}
 
 
 async def check_start_and_look_up(service: WebService, simulator: Simulator) -> None:
@@ -69,6 +70,10 @@ async def check_stream_until_the_end_of_the_job(service: WebService, simulator: 
         assert stream.content_type == "text/event-stream"
         for status in ("pending", "started", "success"):
             assert await next_event(stream) == summary("good", status)
+        assert await next_event(stream) is None
+    simulator.add_job("bad", ["failed"], error="The disk is full")
+    async with service.http.get(f"{service.url}/exports/bad/events") as stream:
+        assert await next_event(stream) == summary("bad", "failed", "The disk is full")
         assert await next_event(stream) is None
     simulator.add_job("removed", ["started"])
     async with service.http.get(f"{service.url}/exports/removed/events") as stream:
