@@ -23,9 +23,11 @@ from .endpoints import Request, Response
 from .masking import mask, mask_body
 
 _STATUSES_OF_ACCESS = (401, 403, 404)
+_UNKNOWN_METHOD_STATUSES = (405, 501)
 _CREDENTIALS_ADVICE = (
     "Check the client id and secret, and that base_url is the region of the store."
 )
+_ROUTE_ADVICE = "Check that base_url and all proxies lead to the service."
 
 
 def api_error(response: Response, request: Request, advice: str | None = None) -> APIError:
@@ -135,6 +137,8 @@ def _classify(response: Response, request: Request) -> tuple[type[APIError], str
     status = response.status
     if request.client_secret is not None and status in (400, 401, 403):
         return AuthenticationError, _CREDENTIALS_ADVICE
+    if status in _UNKNOWN_METHOD_STATUSES:  # the service knows the methods of all requests
+        return API_ERROR_CLASSES.get(status, APIError), _ROUTE_ADVICE
     if status in RETRYABLE_STATUSES and status != 429:
         return APIError, "Try again later."
     if 300 <= status <= 399:

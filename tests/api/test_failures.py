@@ -274,6 +274,18 @@ class TestAdvice:
             f"job a: the service responded with status {status}. {advice}"
         )
 
+    @pytest.mark.parametrize(("status", "cls"), [(405, APIError), (501, ServerError)])
+    @pytest.mark.parametrize("sent", [GET_JOB, REQUEST_TOKEN], ids=["job", "token"])
+    def test_api_error_of_unknown_method_advises_to_check_base_url(
+        self, status: int, cls: type[APIError], sent: Request
+    ) -> None:
+        error = make_api_error(b"<html>", status, request=sent)
+        assert type(error) is cls
+        assert str(error) == (
+            f"{sent.description}: the service responded with status {status}. "
+            "Check that base_url and all proxies lead to the service."
+        )
+
 
 def nest(levels: int, *, lists: bool) -> dict[str, Any]:
     """Return an object of that many levels, itself included."""

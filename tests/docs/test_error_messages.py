@@ -163,6 +163,14 @@ async def get_job_that_is_redirected(simulator: Simulator, session: JobsSession)
     await session.get_job(JOB_ID)
 
 
+@produces("APIError for another server")
+async def get_job_from_another_server(simulator: Simulator, _session: JobsSession) -> None:
+    simulator.add_faults(405, path="/oauth/access_token")
+    credentials = ClientCredentials(simulator.client_id, simulator.client_secret)
+    async with JobsSession(credentials, base_url=simulator.url) as session:
+        await session.get_job(JOB_ID)
+
+
 @produces("AuthenticationError")
 async def get_job_with_wrong_token(simulator: Simulator, _session: JobsSession) -> None:
     async with JobsSession("EXPIRED", base_url=simulator.url) as session:
