@@ -131,9 +131,10 @@ async def list_(
     states: tuple[list[JobState], ...],
     only_ids: bool,
 ) -> int:
-    """List jobs of one kind: id, status, creation, duration, and the error or the file.
+    """List jobs of one kind.
 
-    Order jobs that have not ended show their place in the job queue instead of a file.
+    Columns: id, status, creation, duration, and the error or the file. Order jobs that have not
+    ended show their place in the job queue instead of a file.
 
     Of the releases of a catalog, it lists those that are published.
 

@@ -34,6 +34,7 @@ def test_help_lists_exit_codes_and_variables() -> None:
     ) in words
     for name in ("EPCC_CLIENT_ID", "EPCC_CLIENT_SECRET", "EPCC_ACCESS_TOKEN"):
         assert name in words
+    assert "..." not in words.partition("Commands:")[2], "the summary of a command is cut"
 
 
 @pytest.mark.parametrize(
