@@ -11,7 +11,7 @@ from attrs.validators import ge, optional
 
 from .documents import describe_job, describe_order, describe_problem, format_time
 from .files import FileHost
-from .gateway import Gateway
+from .gateway import FILTER, Gateway
 from .jobs import JobTable, SimulatedJob
 from .kinds import KINDS, ORDER, PXM, RELEASE, TOKEN_PATH, Kind
 from .pages import Page
@@ -139,6 +139,8 @@ class JobsApi(Gateway):
             is_valid = False
         if not is_valid:
             raise web.HTTPBadRequest
+        if data.get("filter") is not None:
+            request[FILTER] = data["filter"]
         job = self._take_scripted_job()
         job.job_type = job_type
         self._jobs.add(job)

@@ -23,6 +23,7 @@ NOT_FOUND = {
     "detail": "The resource you are requesting does not exist",
 }
 SERVER_ERROR = "There was an internal server error, you can report with your request id."
+FILTER = web.RequestKey("filter", str)
 TIME_TOLERANCE = 1e-6  # sums of times are inexact on a virtual clock
 
 
@@ -39,6 +40,8 @@ class RecordedRequest:
     """Status of the response, ``None`` if no response was sent, or not yet."""
     query: str = ""
     """Query string as it was sent, without the question mark."""
+    filter: str | None = None
+    """Filter of the order export that the request creates, ``None`` without one."""
 
 
 @attrs.define(kw_only=True, slots=False, eq=False, repr=False)
@@ -91,8 +94,9 @@ class Gateway:
             response = self._make_error(request, error.status, error.reason, detail)
         response.headers.setdefault("Date", formatdate(self._epoch + loop_time(), usegmt=True))
         is_sent = request.transport is not None and not request.transport.is_closing()
-        if is_sent:
-            self._requests[number] = attrs.evolve(record, status=response.status)
+        self._requests[number] = attrs.evolve(
+            record, status=response.status if is_sent else None, filter=request.get(FILTER)
+        )
         return response
 
     async def _handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:

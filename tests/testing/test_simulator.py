@@ -1,11 +1,14 @@
 """The simulator as a whole: its routes, its rate limit, its records and its settings."""
 
 import asyncio
+import contextlib
+import json
 import re
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
+import aiohttp
 import pytest
 
 from moltin_jobs.testing import Simulator
@@ -100,6 +103,22 @@ async def test_requests_records_all_requests_without_tokens() -> None:
     assert [one.at - start for one in records] == pytest.approx([0, 2, 2, 2], abs=0.5)
     for secret in ("wrong-token", document["access_token"], simulator.client_secret):
         assert secret not in repr(records)
+
+
+@pytest.mark.parametrize(("fault", "status"), [(None, 202), ("lost", None)])
+async def test_requests_have_the_filter_of_a_creation(
+    fault: Literal["lost"] | None, status: int | None
+) -> None:
+    async with open_simulator() as (simulator, client):
+        if fault is not None:
+            simulator.add_faults(fault)
+        for order_filter in ({"filter": "gt(created_at,2018-09-01)"}, {"filter": None}, {}):
+            data = {"type": "job", "job_type": "order_export", **order_filter}
+            with contextlib.suppress(aiohttp.ClientError):
+                await client.send("/v2/jobs", "POST", data=json.dumps({"data": data}))
+        records = simulator.requests
+    assert [record.filter for record in records] == ["gt(created_at,2018-09-01)", None, None]
+    assert records[0].status == status
 
 
 async def test_latency_delays_every_response_and_leaves_status_open_until_then() -> None:
