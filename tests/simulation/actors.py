@@ -10,7 +10,16 @@ from pathlib import Path
 
 import attrs
 
-from moltin_jobs import Job, JobsSession, JobWatch, MoltinJobsError, Polling
+from moltin_jobs import (
+    Job,
+    JobsSession,
+    JobTimeoutError,
+    JobWatch,
+    MoltinJobsError,
+    Polling,
+    ServerError,
+    TransportError,
+)
 
 from .context import Context
 from .secrets_check import find_secret
@@ -18,6 +27,10 @@ from .user_code import UserError
 from .worlds import ActorPlan, SessionPlan
 
 WITH_TIMEOUT = ("wait", "waits", "outcomes", "export", "publish", "download")
+MAY_LEAVE = ("outcomes", "watch", "file")
+"""Operations that may end before what they have begun."""
+MAX_LEAD = 1.1
+"""Most time between the final poll of a wait and its deadline, in seconds: with the jitter."""
 Operation = Callable[..., Awaitable[object]]
 """Coroutine function that takes the actor, its session and the options of its plan."""
 
@@ -37,13 +50,13 @@ class Actor:
     """Name of the class of the exception, if one was raised."""
     message: str = ""
     """Message of the exception, with its notes."""
-    watch: JobWatch | None = None
-    """Wait in progress of the operation ``wait``."""
-    created: str | None = None
+    result: object = None
+    wait_in_progress: JobWatch | None = None
+    creation_key: str | None = None
     """Filter, or id of the catalog, by which the service records what this call has created."""
     path: Path | None = None
     """File that this call saves."""
-    watch_deadline: float = -math.inf
+    open_watch_ends_at: float = -math.inf
     """Moment at which everything of a watch that was left open has ended."""
 
     def __str__(self) -> str:
@@ -69,23 +82,30 @@ class Actor:
         context.log(f"{self} starts")
         error = await self._call(operation)
         self.ended_at = context.now()
-        context.interrupt(self.plan.session)
+        if error is not None or self.plan.operation in MAY_LEAVE:
+            context.interrupt(self.plan.session)
         if error is not None:
             self.outcome = type(error).__name__
             self.message = " ".join([str(error), *getattr(error, "__notes__", [])])
-            context.check_error(error, str(self))
+            context.check_raised(error, str(self))
         context.log(f"{self} ends: {self.outcome}")
         if task.cancelling() != self.cancellations:
             context.violate(
                 f"{self}: cancelling() is {task.cancelling()} after {self.cancellations} "
                 f"cancellations"
             )
-        self._check_end(error)
+        self._check_cancellation(error)
+        self._check_deadline(error)
+        is_failure = isinstance(error, TransportError | ServerError) and "max_bytes" not in str(
+            error
+        )
+        if is_failure and context.is_undisturbed(self.plan.session):
+            context.violate(f"{self} fails although nothing is wrong: {error}")
 
     async def _call(self, operation: Operation) -> BaseException | None:
         """Return the exception of the call."""
         try:
-            result = await operation(self, self.session, **self.plan.options)
+            self.result = await operation(self, self.session, **self.plan.options)
         except asyncio.CancelledError as error:
             if not self.cancellations:
                 self.context.violate(f"{self}: CancelledError without a cancellation")
@@ -94,7 +114,7 @@ class Actor:
             if not isinstance(error, MoltinJobsError | UserError):
                 self.context.violate(f"{self}: {traceback.format_exc(limit=-4)}")
             return error
-        if find_secret(repr(result)):
+        if find_secret(repr(self.result)):
             self.context.violate(f"{self}: the result shows a secret")
         return None
 
@@ -107,27 +127,32 @@ class Actor:
             self.cancellations += 1
             self.context.interrupt(self.plan.session)
 
-    def _check_end(self, error: BaseException | None) -> None:
-        """Check that the call has ended in time, and that a cancellation was not lost."""
-        assert self.ended_at is not None
-        slack = self.context.slack(self.plan.session)
-        if self.cancelled_at is not None:
-            is_turned = self.session_plan.is_stubborn and isinstance(error, UserError)
-            if not isinstance(error, asyncio.CancelledError) and not is_turned:
-                self.context.violate(f"{self} was cancelled and has ended as if it was not")
-            if self.ended_at > self.cancelled_at + slack:
-                seconds = self.ended_at - self.cancelled_at
-                self.context.violate(f"{self} has ended {seconds:.6f} s after its cancellation")
+    def _check_cancellation(self, error: BaseException | None) -> None:
+        """Check that a cancellation has ended the call at once."""
+        if self.cancelled_at is None:
+            return
+        is_turned = self.session_plan.is_stubborn and isinstance(error, UserError)
+        if not isinstance(error, asyncio.CancelledError) and not is_turned:
+            self.context.violate(f"{self} was cancelled and has ended as if it was not")
+        late = self.context.now() - self.cancelled_at
+        if late > self.context.slack(self.plan.session):
+            self.context.violate(f"{self} has ended {late:.6f} s after its cancellation")
+
+    def _check_deadline(self, error: BaseException | None) -> None:
+        """Check that the call has ended by its deadline, and not long before by a timeout."""
         timeout = self.plan.options["timeout"]
-        if self.plan.operation in WITH_TIMEOUT and timeout is not None:
-            late = self.ended_at - self.started_at - timeout
-            if late > slack:
-                self.context.violate(f"{self} has ended {late:.6f} s after its deadline")
+        if self.plan.operation not in WITH_TIMEOUT or timeout is None:
+            return
+        late = self.context.now() - self.started_at - timeout
+        if late > self.context.slack(self.plan.session):
+            self.context.violate(f"{self} has ended {late:.6f} s after its deadline")
+        if isinstance(error, JobTimeoutError) and -late > min(0.11 * timeout, MAX_LEAD) + 1e-6:
+            self.context.violate(f"{self} times out {-late:.6f} s early")
 
 
 def check_outcome(actor: Actor, outcome: Job | BaseException) -> None:
     """Check an outcome that was returned in a list."""
     if isinstance(outcome, BaseException):
-        actor.context.check_error(outcome, str(actor))
+        actor.context.check_raised(outcome, str(actor))
         if not isinstance(outcome, MoltinJobsError | UserError):
             actor.context.violate(f"{actor}: {outcome!r}")

@@ -36,7 +36,7 @@ class Context:
     )
     """For each session, the moments at which a call was interrupted or has ended."""
     logged_ids: set[str] = attrs.field(factory=set, init=False)
-    """Ids of the jobs that log records name."""
+    """Ids of the jobs that log records name, those of the level DEBUG apart."""
     _started_at: float = attrs.field(init=False)
     _checked_errors: int = attrs.field(default=0, init=False)
 
@@ -96,7 +96,22 @@ class Context:
         """Note that a call of a session is interrupted now, or ends."""
         self.interruptions[session].add(self.now())
 
-    def check_error(self, error: BaseException, what: str) -> None:
+    def is_undisturbed(self, session: int) -> bool:
+        """Return whether the requests of a session are neither delayed nor refused."""
+        plan = self.world.sessions[session]
+        if not self.world.is_calm or plan.auth == "callable" or not self.is_simulated:
+            return False
+        if plan.options["request_timeout"] <= 2 * self.round_trip:
+            return False
+        recent = 0
+        for request in reversed(self.wire.requests):
+            if request.session == session:
+                if request.status == 429:
+                    return False
+                recent += request.started_at > self.now() - 4
+        return plan.limiter == "none" or recent < int(plan.limiter)
+
+    def check_raised(self, error: BaseException, what: str) -> None:
         """Check an exception that a call has raised."""
         self._checked_errors += 1
         if self._checked_errors > MAX_CHECKED_ERRORS:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from moltin_jobs import JobsSession
+from moltin_jobs import Job, JobsSession
 
 from .actors import Actor
 from .context import Context
@@ -15,24 +15,33 @@ from .file_operations import check_saved_file
 from .loop import SimulatedLoop
 from .network import Connection
 from .service import EPOCH, REDIS_LIMIT
-from .wire import WireRequest, check_cooldowns, check_rate, check_refreshes, find_cooldowns
+from .wire import (
+    NO_SESSION,
+    WireRequest,
+    check_cooldowns,
+    check_rate,
+    check_refreshes,
+    find_cooldowns,
+)
 
 _TOTALS = ("requests", "polls", "failed_polls", "cooldowns")
 """Figures of `SessionStats` that count what has happened."""
 _ADVICE = "may have been created"
 
 
-def check_idle(context: Context, actors: Sequence[Actor], session: JobsSession) -> None:
+def check_idle(
+    context: Context, number: int, session: JobsSession, actors: Sequence[Actor]
+) -> None:
     """Check that nothing is left of the calls of an open session, if all of them have ended."""
-    slack = max((context.slack(actor.plan.session) for actor in actors), default=0.0)
-    if any(one.ended_at is None or one.ended_at + slack > context.now() for one in actors):
+    before = context.now() - context.slack(number)
+    if any(actor.ended_at is None or actor.ended_at > before for actor in actors):
         return
     stats = session.stats()
     if stats.waits:
-        context.violate(f"{stats.waits} waits of calls that have ended")
+        context.violate(f"session {number}: {stats.waits} waits of calls that have ended")
     is_busy = stats.tasks or stats.requests_queued or stats.connections or stats.slots_held
-    if is_busy and all(actor.watch_deadline < context.now() for actor in actors):
-        context.violate(f"left after all calls have ended: {stats}")
+    if is_busy and all(actor.open_watch_ends_at < before for actor in actors):
+        context.violate(f"session {number}: left after all calls have ended: {stats}")
 
 
 def check_closed(context: Context, number: int, session: JobsSession) -> None:
@@ -80,8 +89,8 @@ def check_effects(context: Context, actors: Sequence[Actor]) -> None:
     context.violations += context.service.files.violations
     for actor in actors:
         job_ids = [actor.plan.options["job"].id]
-        if actor.created is not None:
-            job_ids = context.service.simulator.created.get(actor.created, [])
+        if actor.creation_key is not None:
+            job_ids = context.service.simulator.created.get(actor.creation_key, [])
             _check_creation(actor, job_ids)
         check_saved_file(actor, job_ids)
 
@@ -92,11 +101,13 @@ def _check_creation(actor: Actor, job_ids: Sequence[str]) -> None:
     may_repeat = actor.plan.operation == "create" and actor.plan.options["allow_duplicate"]
     if len(job_ids) > 1 and not may_repeat:
         context.violate(f"{actor}: {len(job_ids)} jobs were created")
-    elif actor.outcome == "result" and not job_ids:
-        context.violate(f"{actor}: no job was created")
+    elif isinstance(actor.result, Job) and actor.result.id not in job_ids:
+        context.violate(f"{actor}: {actor.result!r}, but {job_ids} were created")
     elif actor.outcome not in ("result", "CancelledError") and job_ids and not may_repeat:
         is_named = job_ids[0] in actor.message or _ADVICE in actor.message
-        if not is_named and job_ids[0] not in context.logged_ids:
+        # An exception of the user's own code that several calls share names no job.
+        is_logged = actor.outcome == "UserError" and job_ids[0] in context.logged_ids
+        if not is_named and not is_logged:
             context.violate(f"{actor}: {actor.message!r} does not name {job_ids[0]}")
 
 
@@ -105,6 +116,8 @@ def check_wire(context: Context) -> None:
     by_session: dict[int, list[WireRequest]] = {}
     for request in context.wire.requests:
         by_session.setdefault(request.session, []).append(request)
+    if by_session.pop(NO_SESSION, None):
+        context.violate("a request has no header of its session")
     for number, requests in by_session.items():
         plan = context.world.sessions[number]
         timeout = plan.options["request_timeout"]

@@ -33,10 +33,10 @@ async def export(
     **_: Any,
 ) -> Job:
     """Export orders."""
-    actor.created = f"eq(number,{actor.plan.number})"
+    actor.creation_key = f"eq(number,{actor.plan.number})"
     with checked_file(actor) as path:
         job = await session.export_orders(
-            filter=actor.created,
+            filter=actor.creation_key,
             destination=path if destination else None,
             timeout=timeout,
             on_created=make_callback(callback),
@@ -66,6 +66,13 @@ async def download(
             max_bytes=max_bytes,
         )
         check_content(actor, path.read_bytes(), job.id)
+        check_size(actor, path.stat().st_size, max_bytes)
+
+
+def check_size(actor: Actor, size: int, max_bytes: int | None) -> None:
+    """Check that no more of a file was accepted than the caller allows."""
+    if max_bytes is not None and size > max_bytes:
+        actor.context.violate(f"{actor}: {size} bytes, at most {max_bytes} are allowed")
 
 
 def index_of(job: JobPlan) -> int | None:
@@ -158,13 +165,17 @@ async def read_file(
         job.id, kind=job.kind, file_index=index_of(job), max_bytes=max_bytes
     ) as file:
         if reader == "all":
-            check_content(actor, await file.read(), job.id)
+            content = await file.read()
+            check_content(actor, content, job.id)
+            check_size(actor, len(content), max_bytes)
             return
         items: Any = file.rows() if reader == "rows" else file
         read: list[Any] = []
+        size = 0
         async for item in items:
-            if reader == "chunks" and not 0 < len(item) <= MAX_CHUNK:
-                actor.context.violate(f"{actor}: a chunk of {len(item)} bytes")
+            if reader == "chunks":
+                size += len(item)
+                check_chunk(actor, len(item), size, max_bytes)
             read.append(None if job.id == BIG_JOB else item)
             if len(read) == leave_after:
                 return
@@ -172,19 +183,33 @@ async def read_file(
                 await asyncio.sleep(pause)
         if job.id != BIG_JOB:
             check_items(actor, reader, read, job.id)
+        elif reader == "chunks" and size != BIG:
+            actor.context.violate(f"{actor}: {size} bytes of the big file")
+
+
+def check_chunk(actor: Actor, length: int, size: int, max_bytes: int | None) -> None:
+    """Check a chunk of a file. ``size`` is that of all chunks so far."""
+    check_size(actor, size, max_bytes)
+    if not 0 < length <= MAX_CHUNK:
+        actor.context.violate(f"{actor}: a chunk of {length} bytes")
 
 
 def check_items(actor: Actor, reader: str, items: list[Any], job_id: str) -> None:
     """Check that the chunks are those of a file, or the rows those of `csv.DictReader`."""
     if reader == "chunks":
         check_content(actor, b"".join(items), job_id)
-    elif len(items) <= MAX_ROWS:
-        texts = [content_of_job(job_id, part).decode() for part in parts_of(actor)]
-        short = [text for text in texts if text.count("\n") <= MAX_ROWS + 1]
-        if not any(items == [*csv.DictReader(io.StringIO(text))] for text in short):
-            actor.context.violate(f"{actor}: {len(items)} rows of {job_id} are not its rows")
+        return
+    texts = [content_of_job(job_id, part).decode() for part in parts_of(actor)]
+    texts = [text for text in texts if len(items) == max(text.count("\n") - 1, 0)]
+    is_right = bool(texts)
+    if len(items) <= MAX_ROWS:
+        is_right = any(items == [*csv.DictReader(io.StringIO(text))] for text in texts)
+    if not is_right:
+        actor.context.violate(f"{actor}: {len(items)} rows of {job_id} are not its rows")
 
 
 async def address(actor: Actor, session: JobsSession, *, job: JobPlan, **_: Any) -> None:
     """Get the address of a file."""
-    await session.get_file_url(job.id, kind=job.kind, file_index=index_of(job))
+    url = await session.get_file_url(job.id, kind=job.kind, file_index=index_of(job))
+    if f"/files/{job.id}" not in url:
+        actor.context.violate(f"{actor}: the address is that of another file")

@@ -37,14 +37,16 @@ async def wait(
     **_: Any,
 ) -> Job:
     """Wait for one job."""
-    actor.watch = session.watch_job(job.id, kind=job.kind, timeout=timeout, polling=polling)
+    actor.wait_in_progress = session.watch_job(
+        job.id, kind=job.kind, timeout=timeout, polling=polling
+    )
     try:
-        outcome = await actor.watch.wait()  # as wait_for_job() does
+        outcome = await actor.wait_in_progress.wait()  # as wait_for_job() does
     except MoltinJobsError as error:
         check_wait(actor, job, error)
         raise
     finally:
-        actor.watch = None
+        actor.wait_in_progress = None
     check_wait(actor, job, outcome)
     return outcome
 
@@ -90,15 +92,17 @@ async def watch(
         job.id, kind=job.kind, timeout=timeout, polling=polling, heartbeat=heartbeat
     )
     if not in_block:
-        actor.watch_deadline = math.inf if timeout is None else actor.context.now() + timeout
+        actor.open_watch_ends_at = math.inf if timeout is None else actor.context.now() + timeout
+    deadline = math.inf
     if timeout is not None:
-        slack = actor.context.slack(actor.plan.session)
-        asyncio.get_running_loop().call_later(timeout + slack, check_tasks, actor, watch)
+        seconds = timeout + actor.context.slack(actor.plan.session)
+        deadline = actor.started_at + seconds
+        asyncio.get_running_loop().call_later(seconds, check_watch_tasks, actor, watch)
     async with watch if in_block else contextlib.nullcontext():
-        await _follow(actor, watch, heartbeat, timeout, **options)
+        await _follow(actor, watch, heartbeat, deadline, **options)
 
 
-def check_tasks(actor: Actor, watch: JobWatch) -> None:
+def check_watch_tasks(actor: Actor, watch: JobWatch) -> None:
     """Check that no task of a watch is left after its deadline."""
     for task in asyncio.all_tasks():
         frame = getattr(task.get_coro(), "cr_frame", None)
@@ -110,7 +114,7 @@ async def _follow(
     actor: Actor,
     watch: JobWatch,
     heartbeat: float | None,
-    timeout: float | None,
+    deadline: float,
     *,
     leave_after: int | None,
     step_timeout: float | None,
@@ -119,8 +123,6 @@ async def _follow(
 ) -> None:
     steps = seen = 0
     status = ""
-    slack = actor.context.slack(actor.plan.session)
-    deadline = math.inf if timeout is None else actor.started_at + timeout + slack
     while steps < MAX_STEPS and (leave_after is None or seen < leave_after):
         steps += 1
         begin = actor.context.now()
@@ -128,6 +130,8 @@ async def _follow(
             async with asyncio.timeout(step_timeout):
                 found = await watch.__anext__()
         except StopAsyncIteration:
+            if watch.job is None or not watch.job.is_terminal:
+                actor.context.violate(f"{actor} ends without a terminal status")
             return
         except TimeoutError as error:
             if isinstance(error, JobTimeoutError):
@@ -136,6 +140,8 @@ async def _follow(
             continue
         if actor.context.now() > max(begin, deadline):
             actor.context.violate(f"{actor}: a step has ended after the deadline")
+        if found.id != watch.job_id:
+            actor.context.violate(f"{actor}: {found!r} for {watch.job_id}")
         if found.status == status and heartbeat is None:
             actor.context.violate(f"{actor}: {status!r} twice in a row")
         status = found.status
@@ -210,7 +216,17 @@ async def busy(actor: Actor, session: JobsSession, *, job: JobPlan, **_: Any) ->
 
 async def list_jobs(actor: Actor, session: JobsSession, *, job: JobPlan, **_: Any) -> list[Job]:
     """List the jobs of a kind."""
-    return await session.list_jobs(kind=job.kind)
+    jobs = await session.list_jobs(kind=job.kind)
+    missing = {one.id for one in actor.context.world.jobs if is_listed(actor, one, job.kind)}
+    if missing := missing - {one.id for one in jobs}:
+        actor.context.violate(f"{actor}: {sorted(missing)} are not in the list")
+    return jobs
+
+
+def is_listed(actor: Actor, job: JobPlan, kind: str) -> bool:
+    """Return whether a list, which has just been requested, must contain a job."""
+    is_there = job.at < actor.started_at and job.expires_at > actor.context.now()
+    return job.kind == kind and is_there and not kind.startswith("release:")
 
 
 async def queue(actor: Actor, session: JobsSession, **_: Any) -> list[QueuedJob]:
@@ -220,17 +236,17 @@ async def queue(actor: Actor, session: JobsSession, **_: Any) -> list[QueuedJob]
 
 async def create(actor: Actor, session: JobsSession, *, allow_duplicate: bool, **_: Any) -> Job:
     """Create a job."""
-    actor.created = f"eq(number,{actor.plan.number})"
-    return await session.create_job(filter=actor.created, allow_duplicate=allow_duplicate)
+    actor.creation_key = f"eq(number,{actor.plan.number})"
+    return await session.create_job(filter=actor.creation_key, allow_duplicate=allow_duplicate)
 
 
 async def publish(
     actor: Actor, session: JobsSession, *, timeout: float | None, callback: str, **_: Any
 ) -> Job:
     """Publish a catalog."""
-    actor.created = f"catalog-{actor.plan.number}"
+    actor.creation_key = f"catalog-{actor.plan.number}"
     return await session.publish_catalog(
-        actor.created, timeout=timeout, on_created=make_callback(callback)
+        actor.creation_key, timeout=timeout, on_created=make_callback(callback)
     )
 
 
@@ -238,7 +254,11 @@ async def problems(
     actor: Actor, session: JobsSession, *, job: JobPlan, **_: Any
 ) -> list[JobProblem]:
     """Get the problems of a job."""
-    return await session.get_job_problems(job.id, kind=job.kind)
+    found = await session.get_job_problems(job.id, kind=job.kind)
+    has_problems = job.fails and job.kind in ("pxm", "subscription-import", "inventory-import")
+    if has_problems and not found and actor.context.end_of(job.id) < actor.started_at:
+        actor.context.violate(f"{actor}: no problems of {job.id}")
+    return found
 
 
 async def cancel(actor: Actor, session: JobsSession, *, job: JobPlan, **_: Any) -> None:

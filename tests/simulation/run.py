@@ -41,7 +41,7 @@ from .wire import SESSION_HEADER
 from .worlds import ActorPlan, Disturbance, SessionPlan, World
 
 MAX_CALLBACK = 0.05
-"""Longest callback in seconds of thread time."""
+"""Longest callback in seconds: of the wall clock, or else of thread time."""
 GRACE = 60.0
 """Seconds after the last session was closed in which everything has to end."""
 CHECK_INTERVAL = 0.3
@@ -184,12 +184,13 @@ class WorldRun:
     def _check_now(self) -> None:
         """Check now and then that no poll is overdue, and that nothing is left of calls."""
         for actor in self.actors:
-            due = None if actor.watch is None else actor.watch.next_poll_at
+            wait = actor.wait_in_progress
+            due = None if wait is None else wait.next_poll_at
             if due is not None and due < self._loop.time() - 1e-6:
                 self.context.violate(f"{actor}: a poll is overdue since {due:.6f}")
         for number, session in enumerate(self.sessions):
             if number not in self.closed:
-                end_check.check_idle(self.context, self._actors_of(number), session)
+                end_check.check_idle(self.context, number, session, self._actors_of(number))
         if len(self.closed) < len(self.sessions):
             self._loop.call_later(CHECK_INTERVAL, self._check_now)
 
@@ -275,7 +276,7 @@ class WorldRun:
         loop, context = asyncio.get_running_loop(), self.context
         await asyncio.sleep(plan.close_at - context.now())
         session = self.sessions[number]
-        end_check.check_idle(context, self._actors_of(number), session)
+        end_check.check_idle(context, number, session, self._actors_of(number))
         context.log(f"session {number} is closed")
         context.interrupt(number)
         self.closed.add(number)
@@ -293,12 +294,19 @@ class WorldRun:
             context.violate(f"session {number}: close() does not return")
             task.cancel()
             return
-        task.result()
+        if task.cancelled():
+            context.violate(f"session {number}: close() raises CancelledError")
+        else:
+            task.result()
         seconds = context.now() - closed_at
-        if seconds > context.slack(number) + context.disk_seconds:
+        if seconds > context.slack(number):
             context.violate(f"session {number}: close() took {seconds:.6f} s")
         end_check.check_closed(context, number, session)
         end_check.check_connections(context, number, "after close()")
+        await asyncio.sleep(context.slack(number))
+        for actor in self._actors_of(number):
+            if actor.ended_at is None and actor.plan.operation not in ("watch", "file"):  # pauses
+                context.violate(f"{actor} goes on after close()")
 
     def _finish(self) -> None:
         """Close the loop, and check what is left."""

@@ -93,7 +93,7 @@ class LogCheck(logging.Handler):
             self._violate(f"a log record shows a secret: {message}")
         if record.levelno > logging.DEBUG:
             self._job_ids.add(getattr(record, "job_id", ""))
-        if record.name == "asyncio" and record.levelno >= logging.WARNING:
-            self._violate(f"asyncio logs: {message}")
+        if record.name in ("asyncio", "aiohttp.server") and record.levelno >= logging.WARNING:
+            self._violate(f"{record.name} logs: {message}")
         elif record.levelno >= logging.WARNING:
             self._log(f"{record.name}: {message}")

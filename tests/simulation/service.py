@@ -20,9 +20,9 @@ from moltin_jobs.testing import AnyFault, Fault, Simulator
 
 from .network import Weather
 from .redis_server import RedisServer
+from .wire import SESSION_HEADER, TOKEN_PATH
 from .worlds import BIG_JOB, Disturbance, World
 
-TOKEN_PATH = "/oauth/access_token"
 EPOCH = 1_790_000_000.0
 """Wall clock at the start of a world."""
 REDIS_LIMIT = 20
@@ -61,7 +61,9 @@ class RecordingSimulator(Simulator):
 
     def _record(self, key: str, response: web.Response) -> None:
         assert isinstance(response.body, bytes)
-        self.created.setdefault(key, []).append(json.loads(response.body)["data"]["id"])
+        data = json.loads(response.body)["data"]
+        job = data[0] if isinstance(data, list) else data
+        self.created.setdefault(key, []).append(job["id"])
 
 
 class FileHost:
@@ -82,7 +84,7 @@ class FileHost:
         return application
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
-        if {"Authorization", "X-Session", "Cookie"} & set(request.headers):
+        if {"Authorization", SESSION_HEADER, "Cookie"} & set(request.headers):
             self.violations.append("the host of a file got headers of the session")
         self.served += 1
         if request.path == f"/files/{BIG_JOB}.csv":

@@ -32,12 +32,12 @@ def check_wait(actor: Actor, job: JobPlan, outcome: Any) -> None:
         return
     _check_result(actor, job, outcome)
     if isinstance(outcome, Job | JobFailedError):
-        _check_end(actor, job, outcome)
+        _check_not_early(actor, job, outcome)
     elif isinstance(outcome, JobTimeoutError):
         _check_final_poll(actor, job)
     elif isinstance(outcome, SessionClosedError):
         _check_outage(actor)
-    if _is_undisturbed(actor):
+    if actor.context.is_undisturbed(actor.plan.session):
         _check_moment(actor, job, outcome)
 
 
@@ -60,7 +60,7 @@ def _check_result(actor: Actor, job: JobPlan, outcome: Job | MoltinJobsError) ->
             context.violate(f"{actor}: {outcome!r} for {job.id}, which is there")
 
 
-def _check_end(actor: Actor, job: JobPlan, outcome: Job | JobFailedError) -> None:
+def _check_not_early(actor: Actor, job: JobPlan, outcome: Job | JobFailedError) -> None:
     """Check that a wait has not ended before its job."""
     context = actor.context
     end = context.end_of(job.id)
@@ -78,12 +78,14 @@ def _check_final_poll(actor: Actor, job: JobPlan) -> None:
     if context.now() >= actor.started_at + actor.plan.options["timeout"] - _MOMENT:
         return
     earliest = _final_poll_at(actor)
-    for request in reversed(context.wire.requests):
-        if request.started_at < earliest:
-            context.violate(f"{actor}: JobTimeoutError for {job.id} without a final poll")
-            return
-        if request.session == actor.plan.session and request.target.endswith(job.id):
-            return
+    is_polled = any(
+        request.session == actor.plan.session
+        and request.target.endswith(job.id)
+        and request.started_at >= earliest
+        for request in context.wire.requests
+    )
+    if not is_polled:
+        context.violate(f"{actor}: JobTimeoutError for {job.id} without a final poll")
 
 
 def _final_poll_at(actor: Actor) -> float:
@@ -101,7 +103,7 @@ def _check_outage(actor: Actor) -> None:
     """Check that an outage of the service has not kept a wait until its session was closed."""
     context, plan, polling = actor.context, actor.session_plan, actor.polling
     since = context.outage_since
-    harmless = _SILENT | {"outage", "redis trouble", "tokens"}
+    harmless = _SILENT | {"outage", "tokens"}
     if since is None or polling.max_outage is None or not context.world.features <= harmless:
         return
     # A poll before the outage, some that are late, and the last one each take this long.
@@ -112,22 +114,6 @@ def _check_outage(actor: Actor) -> None:
     seconds = context.now() - max(since, actor.started_at)
     if seconds > most and plan.limiter not in ("1", "3"):
         context.violate(f"{actor}: an outage of {seconds:.3f} s has not ended the wait")
-
-
-def _is_undisturbed(actor: Actor) -> bool:
-    """Return whether the requests of a session are neither delayed nor refused."""
-    context, plan = actor.context, actor.session_plan
-    if not context.world.is_calm or plan.auth == "callable" or not context.is_simulated:
-        return False
-    if plan.options["request_timeout"] <= 2 * context.round_trip:
-        return False
-    recent = 0
-    for request in reversed(context.wire.requests):
-        if request.session == actor.plan.session:
-            if request.status == 429:
-                return False
-            recent += request.started_at > context.now() - 4
-    return plan.limiter == "none" or recent < int(plan.limiter)
 
 
 def _check_moment(actor: Actor, job: JobPlan, outcome: Job | MoltinJobsError) -> None:

@@ -16,6 +16,8 @@ import attrs
 from .network import Connection
 
 SESSION_HEADER = "X-Session"
+NO_SESSION = -1
+"""Session of a request without that header."""
 TOKEN_PATH = "/oauth/access_token"
 _HEAD = re.compile(rb"(GET|POST) (\S+) HTTP/1.1\r\n")
 _HEADERS = re.compile(
@@ -93,7 +95,7 @@ class Wire:
             return
         headers = dict(_HEADERS.findall(data))
         request = WireRequest(
-            session=int(headers.get(b"X-Session", b"-1")),
+            session=int(headers.get(SESSION_HEADER.encode(), NO_SESSION)),
             method=match[1].decode(),
             target=match[2].decode(),
             token=headers.get(b"Authorization", b"").decode(),

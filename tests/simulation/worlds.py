@@ -197,7 +197,10 @@ def draw_world(
         features &= HARMLESS | {"outage"}
     if "redis" not in features:
         features -= {"redis trouble"}
-    length = draw.random.choice([10.0, 30.0, 60.0, 120.0]) if horizon is None else horizon
+    length = draw.random.choice([10.0, 30.0, 60.0, 120.0])
+    if "outage" in features:
+        length += 200.0  # longer than each wait tolerates
+    length = horizon or length
 
     def part(name: str) -> Draw:
         return Draw(seed, name, is_coarse=is_coarse)
@@ -337,7 +340,7 @@ def draw_disturbances(
             return
         draw = part(name)
         for _ in range(draw.random.randint(1, most)):
-            at = draw.seconds(0, length * 0.8)
+            at = draw.seconds(0, length * (0.3 if feature == "outage" else 0.8))
             disturbances.append(Disturbance(at, name, options(draw)))
 
     add("bursts", "burst", 3, draw_burst)
