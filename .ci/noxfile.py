@@ -52,7 +52,17 @@ MUTATION = {
         "tests/test_session.py::TestOverload",
         "--ignore=tests/polling/test_endurance.py",
     ],
-    "http": ["_http/*.py", "tests/http"],
+    "http": [
+        "_http/*.py",
+        "tests/http",
+        "tests/test_auth.py",
+        "tests/test_job_requests.py",
+        "tests/test_observability.py::TestLog",
+        "tests/test_secrets.py",
+        "tests/test_session.py::TestClose",
+        "tests/test_session.py::TestGetJob",
+        "tests/test_session.py::TestStats",
+    ],
 }
 
 nox.needs_version = ">=2025.5.1"

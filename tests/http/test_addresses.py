@@ -61,7 +61,6 @@ def test_base_url_over_https_or_to_loopback_is_accepted(base_url: str) -> None:
         b"https://api.moltin.com",
         URL("https://the-user:the-password@api.moltin.com"),
     ],
-    ids=repr,
 )
 def test_base_url_that_must_not_get_a_token_is_rejected(base_url: object) -> None:
     with pytest.raises(ConfigurationError) as caught:

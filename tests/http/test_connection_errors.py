@@ -18,8 +18,11 @@ pytestmark = pytest.mark.looptime
 class FakeResolver(aiohttp.abc.AbstractResolver):
     """Resolver that knows no name."""
 
+    def __init__(self, error: OSError) -> None:
+        self._error = error
+
     async def resolve(self, *_: Any, **__: Any) -> Any:
-        raise OSError(None, "Name or service not known")
+        raise self._error
 
     async def close(self) -> None:
         pass
@@ -50,8 +53,13 @@ async def test_refused_connection_over_ipv6_names_the_host_in_brackets() -> None
     assert f"cannot connect to {address} (" in str(error)
 
 
-async def test_unknown_host_is_retryable_and_named() -> None:
-    connector = aiohttp.TCPConnector(resolver=FakeResolver())
+@pytest.mark.parametrize(
+    "failure",
+    [OSError(None, "Name or service not known"), OSError("Name or service not known")],
+    ids=["with errno", "text only"],
+)
+async def test_unknown_host_is_retryable_and_named(failure: OSError) -> None:
+    connector = aiohttp.TCPConnector(resolver=FakeResolver(failure))
     async with aiohttp.ClientSession(connector=connector) as http_session:
         error = await lookup_error("https://nowhere.example", http_session=http_session)
     assert (type(error), error.retryable) == (TransportError, True)
@@ -112,13 +120,13 @@ class TestProxy:
             error = await lookup_error("https://api.example", http_session=http_session)
         assert (type(error), error.retryable) == (TransportError, True)
         assert f"cannot connect to the proxy {closed_address} (" in str(error)
-        assert "Check the proxy and the network." in str(error)
+        assert str(error).endswith("). Check the proxy and the network.")
 
     async def test_proxy_whose_name_cannot_be_resolved_is_named(self) -> None:
         async with aiohttp.ClientSession(proxy="http://proxy.invalid:3128") as http_session:
             error = await lookup_error("https://api.example", http_session=http_session)
         assert "cannot connect to the proxy proxy.invalid:3128 (" in str(error)
-        assert "Check the proxy and the network." in str(error)
+        assert str(error).endswith("). Check the proxy and the network.")
 
     @pytest.mark.parametrize(
         ("status", "retryable"), [("407", False), ("403", True), ("502", True)]

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from moltin_jobs import ClientCredentials, JobsSession
-from moltin_jobs._http.rate_limit import Cooldown
+from moltin_jobs._http.rate_limit import Cooldown, cooldown_seconds
 from moltin_jobs.testing import Fault, Simulator
 
 pytestmark = pytest.mark.looptime
@@ -77,6 +77,14 @@ async def test_bursts_in_a_row_lengthen_the_cooldown_to_thirty_seconds(cooldown:
     for own in (1, 2, 4, 8, 16, 30, 30):
         assert own <= await measure(cooldown) <= own * 1.2
     assert cooldown.count == 7
+
+
+@pytest.mark.parametrize("retry_after", [None, 100])
+def test_cooldown_is_lengthened_by_up_to_a_fifth_at_random(retry_after: float | None) -> None:
+    own = retry_after or 1
+    lengths = [cooldown_seconds(1, retry_after) for _ in range(1000)]
+    assert own <= min(lengths) < own * 1.01
+    assert own * 1.19 < max(lengths) <= own * 1.2
 
 
 async def test_longer_retry_after_replaces_the_cooldowns_own_length(cooldown: Cooldown) -> None:

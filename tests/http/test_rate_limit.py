@@ -227,6 +227,17 @@ class TestCooldown:
         await throttle.share_cooldown()
         assert len(pauses) == 1
 
+    async def test_pausable_limiter_is_paused_for_a_rest_below_a_second(self) -> None:
+        limiter: Any = SlowLimiter()
+        pauses: list[float] = []
+        limiter.pause = pauses.append
+        throttle = Throttle(limiter)
+        throttle.cooldown.on_429(now(), None)
+        await asyncio.sleep(0.5)
+        await throttle.share_cooldown()
+        (seconds,) = pauses
+        assert 0.5 <= seconds <= 0.7
+
     @pytest.mark.parametrize("kind", ["partial", "object", "not async"])
     async def test_limiter_whose_pause_is_any_callable_is_paused(self, kind: str) -> None:
         pauses: list[float] = []

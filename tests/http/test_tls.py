@@ -47,8 +47,12 @@ async def test_wait_with_untrusted_certificate_fails_at_once_and_sends_no_token(
 @pytest.mark.parametrize(
     ("host", "options", "reason"),
     [
-        ("127.0.0.1", {"not_after": datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)}, "expired"),
-        ("other.example", {}, "mismatch"),
+        (
+            "127.0.0.1",
+            {"not_after": datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)},
+            "certificate has expired",
+        ),
+        ("other.example", {}, "certificate is not valid for '127.0.0.1'"),
     ],
     ids=["expired", "another host"],
 )
@@ -64,7 +68,31 @@ async def test_lookup_with_wrong_certificate_gives_the_reason(
         assert server.requests == []
     assert isinstance(error, TransportError)
     assert not error.retryable
-    assert reason in str(error)
+    assert f"{reason}). Check base_url, " in str(error)
+
+
+class StrictSSLObject(ssl.SSLObject):
+    """TLS connection whose own check of the certificate always fails."""
+
+    def do_handshake(self) -> None:
+        super().do_handshake()
+        raise ssl.CertificateError
+
+
+async def test_lookup_whose_ssl_context_rejects_the_certificate_itself_fails_at_once() -> None:
+    ca = trustme.CA()
+    context = ssl.create_default_context()
+    ca.configure_trust(context)
+    context.sslobject_class = StrictSSLObject
+    async with (
+        RawServer([RESPONSE], server_context(ca, "127.0.0.1")) as server,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as http_session,
+    ):
+        error = await lookup_error(server.url, http_session=http_session)
+        assert server.requests == []
+    assert isinstance(error, TransportError)
+    assert not error.retryable
+    assert "could not be verified (unknown reason). Check base_url, " in str(error)
 
 
 async def test_lookup_with_wrong_fingerprint_sends_no_token() -> None:

@@ -220,7 +220,7 @@ class TestAuthCallableThatIgnoresCancellation:
         assert simulator.requests == []
 
 
-class TestLimiterThatIgnoresCancellation:
+class TestCodeThatIgnoresCancellation:
     """Without a check, a request would be sent that nothing can end any more."""
 
     async def test_close_sends_nothing_and_returns(self, simulator: Simulator) -> None:
@@ -257,6 +257,26 @@ class TestLimiterThatIgnoresCancellation:
                 await lookup
             assert_idle(session)
         assert simulator.requests == []
+
+    async def test_cancelled_caller_of_an_auth_callable_gives_its_slot_back(
+        self, simulator: Simulator
+    ) -> None:
+        async def token() -> str:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(5)
+            return simulator.token
+
+        simulator.add_job("a", ["pending"])
+        async with JobsSession(token, base_url=simulator.url, rate_limit=1) as session:
+            lookup = asyncio.ensure_future(session.get_job("a"))
+            await asyncio.sleep(1)
+            lookup.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await lookup
+            assert_idle(session)
+            await session.get_job("a")
+        assert len(simulator.requests) == 1
+        assert now() == pytest.approx(2.001, abs=0.01)
 
 
 class TestConnections:
@@ -311,6 +331,13 @@ class TestConnections:
                     await session.get_job("a")
         assert server.connections == 1
 
+    async def test_creation_uses_no_connection_of_a_lookup(self) -> None:
+        async with RawServer([GOOD, respond(job(), "201 Created")]) as server:
+            async with JobsSession(TOKEN, base_url=server.url) as session:
+                await session.get_job("a")
+                await session.create_job()
+        assert server.connections == 2
+
     @pytest.mark.parametrize("status", ["200 OK", "404 Not Found"])
     async def test_connection_of_a_body_that_is_too_large_is_closed(self, status: str) -> None:
         too_large = respond(b" " * (2 << 20), status)
@@ -352,6 +379,22 @@ class TestClosing:
         assert {outcome.__context__ for outcome in outcomes if isinstance(outcome, Exception)} == {
             None
         }
+
+    async def test_creation_that_waits_for_its_repetition_after_a_401_is_not_uncertain(
+        self,
+    ) -> None:
+        auth = ClientCredentials("the-id", "the-secret")
+        async with RawServer([ISSUED, UNAUTHORIZED, ISSUED]) as server:
+            session = JobsSession(auth, base_url=server.url, rate_limit=1)
+            creation = asyncio.create_task(session.create_job())
+            await asyncio.sleep(2.5)
+            assert len(server.requests) == 3
+            stats = session.stats()
+            assert (stats.requests_queued, stats.requests_in_flight) == (1, 0)
+            await session.close()
+            with pytest.raises(SessionClosedError) as caught:
+                await creation
+        assert "may have been created" not in str(caught.value)
 
     async def test_close_of_a_session_that_sent_nothing_opens_nothing(self) -> None:
         session = JobsSession(TOKEN)
