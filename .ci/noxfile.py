@@ -58,10 +58,12 @@ MUTATION = {
         "tests/test_auth.py",
         "tests/test_job_requests.py",
         "tests/test_observability.py::TestLog",
+        "tests/test_queue.py::TestGetQueue",
         "tests/test_secrets.py",
         "tests/test_session.py::TestClose",
         "tests/test_session.py::TestGetJob",
         "tests/test_session.py::TestStats",
+        "tests/test_session.py::TestWaitForJob",
     ],
 }
 

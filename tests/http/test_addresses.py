@@ -20,7 +20,7 @@ from moltin_jobs._http.addresses import (
         "https://api.moltin.com./",
         "https://api.moltin.com:8443/a/prefix",
         "https://faß.example",
-        "https://api.example/v2x",
+        "https://api.example/v2X",
         "http://localhost:8000",
         "http://127.0.0.1",
         "http://127.1.2.3:8000",
@@ -72,6 +72,20 @@ def test_base_url_that_must_not_get_a_token_is_rejected(base_url: object) -> Non
     )
     assert "the-" not in message
     assert message.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("base_url", "named"),
+    [
+        ("http://api.example", "'http://api.example'"),
+        ("https://me:p@ss@api.example", "'api.example'"),
+        (5, "int"),
+    ],
+)
+def test_rejected_base_url_is_named_without_its_credentials(base_url: object, named: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_base_url(base_url)
+    assert str(caught.value).endswith(f" or fragment, not {named}")
 
 
 @pytest.mark.parametrize("path", ["/v2", "/v2/", "/eu/v2"])
@@ -170,11 +184,11 @@ class TestFileUrl:
     )
     def test_invalid_address_is_refused_and_hidden(self, address: str) -> None:
         with pytest.raises(TransportError) as caught:
-            check_file_url(address, "the file of job a", loopback=True)
+            check_file_url(address, "the file of job a", loopback=True, job_id="a")
         assert str(caught.value) == (
             "the file of job a: its address is invalid. Report this to the service's support."
         )
-        assert not caught.value.retryable
+        assert (caught.value.retryable, caught.value.job_id) == (False, "a")
         assert caught.value.__context__ is None
 
 

@@ -69,8 +69,9 @@ def test_invalid_user_header_is_named_and_its_value_hidden(
 
 @pytest.mark.parametrize("headers", [5, "X-A: b", [("X-A", "b")]], ids=repr)
 def test_user_headers_that_are_no_mapping_are_rejected(headers: Mapping[str, str]) -> None:
-    with pytest.raises(ConfigurationError, match=r"^headers must be a mapping of names to values"):
+    with pytest.raises(ConfigurationError) as caught:
         request_headers(headers)
+    assert str(caught.value) == f"headers must be a mapping of names to values, not {headers!r}"
 
 
 @pytest.mark.looptime
@@ -81,7 +82,7 @@ async def test_each_api_request_has_the_user_headers_once(has_http_session: bool
         aiohttp.ClientSession(headers={"X-A": "of http_session", "Accept": "*/*"}) as http_session,
         JobsSession(
             "the-bearer-token",
-            base_url=f"{server.url}/a%20prefix/",
+            base_url=f"{server.url}/a%20X/",
             http_session=http_session if has_http_session else None,
             headers={"X-A": "of the user", "User-Agent": "shop/2"},
         ) as session,
@@ -89,8 +90,8 @@ async def test_each_api_request_has_the_user_headers_once(has_http_session: bool
         await session.create_job()
         await session.get_job("a")
     creation, lookup = [request.decode().split("\r\n") for request in server.requests]
-    assert creation[0] == "POST /a%20prefix/v2/jobs HTTP/1.1"
-    assert lookup[0] == "GET /a%20prefix/v2/jobs/a HTTP/1.1"
+    assert creation[0] == "POST /a%20X/v2/jobs HTTP/1.1"
+    assert lookup[0] == "GET /a%20X/v2/jobs/a HTTP/1.1"
     common = {
         f"Host: {server.url.removeprefix('http://')}",
         "Accept: application/json",

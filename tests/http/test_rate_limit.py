@@ -3,6 +3,7 @@
 import asyncio
 import bisect
 import functools
+import re
 import socket
 from typing import Any
 
@@ -61,7 +62,7 @@ def test_invalid_rate_limit_is_rejected(rate_limit: object) -> None:
     with pytest.raises(
         ConfigurationError,
         match=r"^rate_limit must be an int of at least 1, None, or an object with "
-        r"'async def acquire\(\)', not ",
+        rf"'async def acquire\(\)', not {re.escape(repr(rate_limit))}$",
     ):
         Throttle(rate_limit)  # type: ignore[arg-type]
 

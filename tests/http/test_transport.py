@@ -3,9 +3,11 @@
 import asyncio
 import base64
 import contextlib
+import email.utils
 import gc
 import gzip
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +22,25 @@ from moltin_jobs import (
     JobsSession,
     JobTimeoutError,
     MoltinJobsError,
+    Polling,
     Retry,
+    ServerError,
     SessionClosedError,
     TransportError,
 )
 from moltin_jobs.testing import Simulator
 from tests.interruption import InterruptAt
-from tests.raw_server import RawServer, Script, delayed, hang, job, reset_after, respond, send
+from tests.raw_server import (
+    RawServer,
+    Script,
+    delayed,
+    hang,
+    job,
+    reset_after,
+    respond,
+    send,
+    send_in_parts,
+)
 from tests.sessions import ONCE, HangingLimiter, assert_idle, lookup_error
 
 pytestmark = pytest.mark.looptime
@@ -62,6 +76,14 @@ class TestRequestTimeout:
             async with JobsSession(TOKEN, base_url=server.url, request_timeout=2) as session:
                 assert (await session.get_job("a")).id == "a"
         assert 2.25 <= now() <= 2.6
+
+    async def test_interval_of_polls_begins_with_the_response(self) -> None:
+        polling = Polling(initial_interval=5, multiplier=1, jitter=0)
+        scripts = [delayed(2, GOOD), delayed(2, GOOD), delayed(2, respond(job("success")))]
+        async with RawServer(scripts) as server:
+            async with JobsSession(TOKEN, base_url=server.url, polling=polling) as session:
+                await session.wait_for_job("a")
+        assert now() == pytest.approx(2 + 7 + 7, abs=0.01)
 
     async def test_time_in_the_queue_for_the_rate_limit_does_not_count(self) -> None:
         slow = delayed(0.4, GOOD)
@@ -349,6 +371,20 @@ class TestConnections:
                 assert server.open_connections == 0
                 assert_idle(session)
 
+    async def test_connection_of_the_largest_body_is_used_again(self) -> None:
+        async def send_slowly(writer: asyncio.StreamWriter) -> None:
+            body = job().ljust(1 << 20)
+            head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+            writer.write(b"%s%x\r\n%s\r\n" % (head, len(body), body))
+            await asyncio.sleep(0.1)
+            writer.write(b"0\r\n\r\n")
+
+        async with RawServer([send_slowly, GOOD]) as server:
+            async with JobsSession(TOKEN, base_url=server.url, retry=ONCE) as session:
+                for _ in range(2):
+                    assert (await session.get_job("a")).id == "a"
+        assert server.connections == 1
+
     async def test_list_may_be_larger_than_a_job(self) -> None:
         padding = b" " * (15 << 20)
         async with RawServer([respond(b'{"data": []}' + padding)]) as server:
@@ -362,6 +398,48 @@ class TestConnections:
                 await session.get_job("a")
                 assert session.stats().requests == 3
         assert len(server.requests) == 3
+
+
+class TestResponses:
+    @pytest.mark.parametrize("parts", [1, 2, 3])
+    async def test_body_that_arrives_in_parts_is_complete(self, parts: int) -> None:
+        body = job(padding="x" * 100)
+        script = send_in_parts(body, -(-len(body) // parts), seconds=0.1)
+        async with RawServer([script]) as server:
+            async with JobsSession(TOKEN, base_url=server.url, retry=ONCE) as session:
+                assert (await session.get_job("a")).status == "pending"
+        assert now() == pytest.approx(parts * 0.1, abs=0.01)
+
+    async def test_token_that_a_job_or_a_list_repeats_is_masked(self) -> None:
+        document = json.loads(job(f"rejects {TOKEN}"))["data"]
+        bodies = [json.dumps({"data": data}).encode() for data in (document, [document])]
+        async with RawServer([respond(body) for body in bodies]) as server:
+            async with JobsSession(TOKEN, base_url=server.url) as session:
+                jobs = [await session.get_job("a"), *await session.list_jobs()]
+        assert [one.status for one in jobs] == ["rejects ***"] * 2
+
+    async def test_redirect_is_named_with_both_addresses(self) -> None:
+        redirect = respond(status="300 Multiple Choices", headers="Location: /b\r\n")
+        async with RawServer([redirect]) as server:
+            error = await lookup_error(server.url)
+            assert f"It redirects {server.url}/v2/jobs/a to /b. " in str(error)
+
+    async def test_retry_after_with_a_date_counts_from_the_local_clock(self) -> None:
+        date = email.utils.formatdate(time.time() + 100, usegmt=True)
+        failure = respond(status="503 Unavailable", headers=f"Retry-After: {date}\r\n")
+        async with RawServer([failure]) as server:
+            error = await lookup_error(server.url)
+        assert isinstance(error, ServerError)
+        assert error.retry_after == pytest.approx(98, abs=2)
+
+    async def test_cookies_of_the_service_are_not_sent_back(self) -> None:
+        set_cookie = respond(job(), headers="Set-Cookie: a=b; Path=/\r\n")
+        async with RawServer([set_cookie, GOOD]) as server:
+            url = server.url.replace("127.0.0.1", "localhost")
+            async with JobsSession(TOKEN, base_url=url) as session:
+                for _ in range(2):
+                    await session.get_job("a")
+        assert [header(request, "Cookie") for request in server.requests] == [None, None]
 
 
 class TestClosing:
@@ -406,10 +484,10 @@ class TestClosing:
 class TestHttpSession:
     @pytest.mark.parametrize("http_session", [object(), aiohttp.ClientSession, "session"])
     def test_object_that_is_no_client_session_is_rejected(self, http_session: Any) -> None:
-        with pytest.raises(
-            ConfigurationError, match=r"^http_session must be an aiohttp.ClientSession, not "
-        ):
+        with pytest.raises(ConfigurationError) as caught:
             JobsSession(TOKEN, http_session=http_session)
+        expected = f"http_session must be an aiohttp.ClientSession, not {http_session!r}"
+        assert str(caught.value) == expected
 
     async def test_http_session_is_used_and_never_closed(self) -> None:
         async with RawServer([GOOD, GOOD]) as server, aiohttp.ClientSession() as http_session:
