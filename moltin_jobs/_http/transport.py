@@ -245,10 +245,10 @@ class Transport:
             }
             self._options = {"allow_redirects": False}
             if self._user_session is None:
-                connector = aiohttp.TCPConnector(limit=MAX_CONNECTIONS)
-                cookie_jar = aiohttp.DummyCookieJar()
                 self._http = aiohttp.ClientSession(
-                    connector=connector, cookie_jar=cookie_jar, **settings
+                    connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                    **settings,
                 )
             else:
                 self._http = self._user_session
@@ -442,7 +442,7 @@ class _Body(aiohttp.BytesPayload):
 
 def _join(chunks: list[bytes]) -> bytes:
     """Join the chunks of a body, and free them. For 16 MiB this takes up to 50 ms."""
-    body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    body = b"".join(chunks)  # a single chunk is returned itself
     chunks.clear()
     return body
 
