@@ -120,6 +120,8 @@ def _check_moment(actor: Actor, job: JobPlan, outcome: Job | MoltinJobsError) ->
     """Check that a wait has noticed the end of its job, and in time."""
     context, round_trip = actor.context, actor.context.round_trip
     end = context.end_of(job.id)
+    if isinstance(outcome, JobFailedError) and job.kind != "order" and not outcome.problems:
+        context.violate(f"{actor}: {outcome!r} without its problems")
     if isinstance(outcome, JobTimeoutError):
         lead = _lead(actor.plan.options["timeout"])
         if end < _final_poll_at(actor) and lead > 2 * round_trip:
