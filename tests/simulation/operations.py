@@ -255,7 +255,7 @@ async def problems(
 ) -> list[JobProblem]:
     """Get the problems of a job."""
     found = await session.get_job_problems(job.id, kind=job.kind)
-    has_problems = job.fails and job.kind in ("pxm", "subscription-import", "inventory-import")
+    has_problems = job.fails and job.kind in ("subscription-import", "inventory-import")
     if has_problems and not found and actor.context.end_of(job.id) < actor.started_at:
         actor.context.violate(f"{actor}: no problems of {job.id}")
     return found

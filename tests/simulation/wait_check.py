@@ -116,12 +116,21 @@ def _check_outage(actor: Actor) -> None:
         context.violate(f"{actor}: an outage of {seconds:.3f} s has not ended the wait")
 
 
+def _check_problems(actor: Actor, job: JobPlan, outcome: JobFailedError) -> None:
+    """Check that a failure has its reasons, unless there was no time to request them."""
+    context = actor.context
+    has_time = actor.plan.options["timeout"] is None
+    has_time &= context.now() < actor.session_plan.close_at
+    if has_time and job.kind != "order" and not outcome.problems:
+        context.violate(f"{actor}: {outcome!r} without its problems")
+
+
 def _check_moment(actor: Actor, job: JobPlan, outcome: Job | MoltinJobsError) -> None:
     """Check that a wait has noticed the end of its job, and in time."""
     context, round_trip = actor.context, actor.context.round_trip
     end = context.end_of(job.id)
-    if isinstance(outcome, JobFailedError) and job.kind != "order" and not outcome.problems:
-        context.violate(f"{actor}: {outcome!r} without its problems")
+    if isinstance(outcome, JobFailedError) and not isinstance(outcome, JobCancelledError):
+        _check_problems(actor, job, outcome)
     if isinstance(outcome, JobTimeoutError):
         lead = _lead(actor.plan.options["timeout"])
         if end < _final_poll_at(actor) and lead > 2 * round_trip:
