@@ -191,7 +191,9 @@ def find_cooldowns(
         if response.status != 429:
             if response.started_at > started_at:
                 bursts = 0
-        elif response.was_noticed(interruptions):
+        elif not response.was_noticed(interruptions):
+            started_at, bursts = response.responded_at, 0  # perhaps
+        else:
             length = min(response.retry_after or 0.0, 120.0)
             if response.started_at > started_at:  # otherwise it belongs to the same burst
                 started_at = response.responded_at
