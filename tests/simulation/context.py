@@ -101,7 +101,7 @@ class Context:
         plan = self.world.sessions[session]
         if not self.world.is_calm or plan.auth == "callable" or not self.is_simulated:
             return False
-        if plan.options["request_timeout"] <= 2 * self.round_trip:
+        if plan.options["request_timeout"] <= 2 * self.round_trip or plan.is_slow:
             return False
         recent = 0
         for request in reversed(self.wire.requests):

@@ -112,7 +112,7 @@ def _check_outage(actor: Actor) -> None:
     if plan.options["poll_by"] == "list":
         most += _LIST_OUTAGE
     seconds = context.now() - max(since, actor.started_at)
-    if seconds > most and plan.limiter not in ("1", "3"):
+    if seconds > most and not plan.is_slow:
         context.violate(f"{actor}: an outage of {seconds:.3f} s has not ended the wait")
 
 

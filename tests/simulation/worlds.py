@@ -109,6 +109,11 @@ class SessionPlan:
     """Level of the log records."""
 
     @property
+    def is_slow(self) -> bool:
+        """Whether its own rate limit delays even a few requests, or some that were cancelled."""
+        return self.limiter in ("1", "3")
+
+    @property
     def is_stubborn(self) -> bool:
         """Whether its callables ignore cancellations."""
         return self.limiter == "stubborn" or self.auth.startswith("stubborn")
