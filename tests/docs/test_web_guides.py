@@ -22,6 +22,7 @@ GUIDES = [
     ("docs/aiohttp-web.md", "exports_aiohttp.py"),
     ("docs/django.md", "exports_django.py"),
 ]
+STARLETTE = ("docs/starlette.md", "exports_starlette.py")
 
 
 @pytest.mark.parametrize(("page", "name"), GUIDES)
@@ -40,6 +41,26 @@ async def test_web_guide_follows_jobs_and_stops_while_a_stream_is_open(
     assert "Traceback" not in log, log
     token_requests = [request for request in simulator.requests if request.path.endswith("token")]
     assert len(token_requests) == 1  # there is one session
+
+
+@pytest.mark.parametrize(("page", "name"), [*GUIDES, STARLETTE])
+async def test_web_guide_responds_503_to_a_creation_in_progress_when_it_stops(
+    page: str, name: str, simulator: Simulator, tmp_path: Path
+) -> None:
+    simulator.add_faults("hang", path="/v2/jobs")
+    async with serve_guide(page, name, tmp_path, simulator) as service:
+        creation = asyncio.create_task(service.request("POST", "/exports"))
+        while not creations(simulator):  # noqa: ASYNC110 (a process)
+            await asyncio.sleep(0.02)
+        log = await service.stop()
+        status, document = await creation
+    assert status == 503
+    assert "The job may have been created" in document["error"]
+    assert "Traceback" not in log, log
+
+
+def creations(simulator: Simulator) -> int:
+    return sum(request.path == "/v2/jobs" for request in simulator.requests)
 
 
 def summary(job_id: str, status: str, error: str | None = None) -> dict[str, Any]:
@@ -94,7 +115,7 @@ async def check_stream_that_its_browser_leaves(service: WebService, simulator: S
 async def test_background_task_of_guide_is_resumed_after_the_server_stopped(
     simulator: Simulator, tmp_path: Path
 ) -> None:
-    guide = ("docs/starlette.md", "exports_starlette.py", tmp_path)
+    guide = (*STARLETTE, tmp_path)
     simulator.script_next_job(["started"])
     async with serve_guide(*guide, simulator) as service:
         status, document = await service.request("POST", "/exports")
@@ -118,8 +139,7 @@ async def test_background_task_of_guide_logs_a_job_that_failed(
     simulator: Simulator, tmp_path: Path
 ) -> None:
     simulator.script_next_job(["started", "failed"], error="The disk is full")
-    name = "exports_starlette.py"
-    async with serve_guide("docs/starlette.md", name, tmp_path, simulator) as service:
+    async with serve_guide(*STARLETTE, tmp_path, simulator) as service:
         _, document = await service.request("POST", "/exports")
         await service.wait_while_unfinished(f"/exports/{document['id']}")
         log = await service.stop()
