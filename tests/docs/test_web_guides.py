@@ -59,6 +59,15 @@ async def test_web_guide_responds_503_to_a_creation_in_progress_when_it_stops(
     assert "Traceback" not in log, log
 
 
+@pytest.mark.parametrize(("page", "name"), [*GUIDES, STARLETTE])
+async def test_web_guide_does_not_start_without_credentials(
+    page: str, name: str, simulator: Simulator, tmp_path: Path
+) -> None:
+    with pytest.raises(AssertionError, match="EPCC_CLIENT_ID is not set"):
+        async with serve_guide(page, name, tmp_path, simulator, EPCC_CLIENT_ID=""):
+            pass
+
+
 def creations(simulator: Simulator) -> int:
     return sum(request.path == "/v2/jobs" for request in simulator.requests)
 

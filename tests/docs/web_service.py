@@ -56,15 +56,16 @@ class WebService:
 
 @contextlib.asynccontextmanager
 async def serve_guide(
-    page: str, name: str, directory: Path, simulator: Simulator
+    page: str, name: str, directory: Path, simulator: Simulator, **variables: str
 ) -> AsyncIterator[WebService]:
     """Start an example of a page, on a free port. Its environment leads to the simulator."""
+    inherited = {**os.environ, **simulator.environment}
     (directory / name).write_text(named_block(page, name))
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         name,
         cwd=directory,
-        env={**os.environ, **simulator.environment, "PORT": "0", "PYTHONUNBUFFERED": "1"},
+        env={**inherited, "PORT": "0", "PYTHONUNBUFFERED": "1", **variables},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
