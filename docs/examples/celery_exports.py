@@ -35,7 +35,9 @@ def close_session(**_: object) -> None:
 
 def export_orders(filter: str, destination: str) -> AsyncResult:  # noqa: A002
     """Start an export. The result is the path of the file, or ``None`` if no order matches."""
-    return chain(create_export.s(filter), save_export.s(destination)).delay()
+    # For some seconds, the service may respond 404 for a job that another process has created.
+    save = save_export.s(destination).set(countdown=POLL_SECONDS)
+    return chain(create_export.s(filter), save).delay()
 
 
 @app.task

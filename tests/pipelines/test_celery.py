@@ -24,9 +24,11 @@ celery_exports.POLL_SECONDS = 0.5
 celery_exports.app.worker_main(["worker", "--pool=prefork", "--concurrency=2"])
 """
 SENDER = f"""
-from celery_exports import export_orders
+import celery_exports
 
-results = [export_orders("eq(status,complete)", f"{{number}}.csv") for number in range({EXPORTS})]
+celery_exports.POLL_SECONDS = 0.5
+export = celery_exports.export_orders
+results = [export("eq(status,complete)", f"{{number}}.csv") for number in range({EXPORTS})]
 for result in results:
     result.get(timeout=60, propagate=False)
 """
