@@ -6,9 +6,9 @@ from pathlib import Path
 
 from prefect import flow, task
 from prefect.cache_policies import DEFAULT, NO_CACHE
-from prefect.states import Completed, State
+from prefect.states import Completed, Failed, State
 
-from moltin_jobs import JobsSession, NoResultsError
+from moltin_jobs import JobsSession, MoltinJobsError, NoResultsError
 
 
 @task(cache_policy=DEFAULT - "session", persist_result=True)
@@ -34,7 +34,10 @@ async def export_days(first: date, days: int, folder: Path) -> list[State]:
     async with JobsSession.from_env(poll_by="list") as session:
 
         async def export(day: date) -> State:
-            job_id = await create_export(session, day)
+            try:
+                job_id = await create_export(session, day)
+            except MoltinJobsError as error:  # the other days go on
+                return Failed(message=str(error))
             path = folder / f"orders-{day}.csv"
             return await save_export(session, job_id, path, return_state=True)
 
