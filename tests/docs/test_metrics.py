@@ -63,7 +63,7 @@ async def test_prometheus_recipe_serves_the_statistics(
     servers: list[Any] = []
 
     def start_http_server(port: int) -> None:
-        assert port == 9100
+        assert port == 8001
         servers.extend(prometheus_server(0, "127.0.0.1", registry))
 
     prometheus_server = prometheus_client.start_http_server
