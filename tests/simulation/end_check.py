@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import attrs
 
 from moltin_jobs import Job, JobsSession
+from moltin_jobs.redis_limiter import LEAD_MARGIN
 
 from .actors import Actor
 from .context import Context
@@ -142,14 +143,17 @@ def _check_redis(context: Context, sessions: int) -> list[str | None]:
     """Check the limit that sessions share, and the pauses that they agree on."""
     requests, service = context.wire.requests, context.service
     assert service.redis is not None
-    troubles = {"redis trouble", "clock", "weather", "closing", "cancellations"}
+    troubles = {"redis trouble", "clock", "weather"}
     if troubles & context.world.features:  # a process may keep to its own share
         return [check_rate(requests, 2 * REDIS_LIMIT + sessions)]
-    # Slots that begin within two round trips may be used. The cooldown itself ends earlier than
-    # the pause, which may have had to connect first.
-    margin = 4 * context.world.redis_latency + 0.015
+    limit = REDIS_LIMIT
+    if {"closing", "cancellations"} & context.world.features:
+        limit += sessions
+    # The response to a command may be on its way, with a slot that begins within a round trip of
+    # its arrival. The cooldown itself ends earlier than the pause, which may have had to connect.
+    margin = 3 * context.world.redis_latency + LEAD_MARGIN + 0.005
     pauses = [
         (begin - EPOCH + margin, begin - EPOCH + seconds - 0.5)
         for begin, seconds in service.redis.pauses
     ]
-    return [check_rate(requests, REDIS_LIMIT), check_cooldowns(requests, pauses)]
+    return [check_rate(requests, limit), check_cooldowns(requests, pauses)]

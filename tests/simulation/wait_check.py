@@ -20,6 +20,8 @@ from .worlds import HARMLESS, JobPlan
 
 _SILENT = HARMLESS | {"clock", "disk", "files"}
 """Features with which each request gets a response, unless the service is away."""
+_SENT = _SILENT | {"bursts", "errors", "outage"}
+"""Features with which each request is sent that a session with a fixed token makes."""
 _MOMENT = 1e-6
 _LIST_OUTAGE = 75.0
 """Seconds of outage that lists may add to those that a wait tolerates: more than two intervals of
@@ -71,9 +73,12 @@ def _check_not_early(actor: Actor, job: JobPlan, outcome: Job | JobFailedError) 
 def _check_final_poll(actor: Actor, job: JobPlan) -> None:
     """Check that a wait which has ended before its deadline has polled shortly before."""
     context, plan = actor.context, actor.session_plan
-    if not context.world.features <= _SILENT or not context.is_simulated:
+    if not context.world.features <= _SENT or not context.is_simulated:
         return
-    if plan.auth != "token" or plan.options["request_timeout"] <= context.round_trip:
+    has_token = plan.auth == "token" or (
+        plan.auth == "credentials" and context.world.features <= _SILENT
+    )
+    if not has_token or plan.options["request_timeout"] <= context.round_trip:
         return
     if context.now() >= actor.started_at + actor.plan.options["timeout"] - _MOMENT:
         return
