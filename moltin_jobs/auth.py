@@ -16,6 +16,7 @@ from typing import cast
 import attrs
 
 from ._tasks.single_flight import Flight, error_for_one_caller
+from ._tasks.user_code import run_user_code
 from .errors import (
     ConfigurationError,
     MoltinJobsError,
@@ -207,7 +208,7 @@ async def _fetch_from_callable(
         raise ConfigurationError("the auth callable must be async: define it with 'async def'")
     try:
         async with asyncio.timeout(timeout) as limit:
-            token = Secret(await awaitable)
+            token = Secret(await run_user_code(awaitable))
     except TimeoutError:
         if not limit.expired():
             raise

@@ -20,6 +20,7 @@ from ._polling.retry import Retrier
 from ._polling.watch import JobWatch
 from ._tasks.operations import Deadline
 from ._tasks.semaphore import Semaphore
+from ._tasks.user_code import run_user_code
 from .auth import is_shared
 from .errors import APIError, JobTimeoutError
 from .job_requests import JobRequests
@@ -100,7 +101,7 @@ class Exports:
                 with self._deadline(started_at, timeout, "did not end", "Wait for it.", **known):
                     result = on_created(job)
                     if inspect.isawaitable(result):
-                        await result
+                        await run_user_code(result)
             job = await JobWatch(
                 job.id, requests.source, self._polling, timeout, started_at=started_at, job=job
             ).wait()

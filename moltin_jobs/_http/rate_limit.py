@@ -11,6 +11,7 @@ import random
 from typing import Any
 
 from .._tasks.semaphore import Semaphore
+from .._tasks.user_code import run_user_code
 from ..settings import MAX_RETRY_AFTER, RateLimiter, is_count, require
 
 _SLOT_SECONDS = 1.001
@@ -80,10 +81,11 @@ class Throttle:
         Only the attempt at the head of the queue calls this, or the token request that it needs.
         """
         if self._limiter is not None:
-            await self._limiter.acquire()
+            await run_user_code(self._limiter.acquire())
             while asyncio.get_running_loop().time() < self.cooldown.ends_at:
                 await self.cooldown.wait()
-                await self._limiter.acquire()  # its permission was for a moment that has passed
+                # The permission was for a moment that has passed.
+                await run_user_code(self._limiter.acquire())
         else:
             await self._wait_for_slot()
         self.held += 1
@@ -111,7 +113,7 @@ class Throttle:
             # Only the result shows whether `pause` is async: it may be a partial or be decorated.
             result = self._limiter.pause(seconds)
             if inspect.isawaitable(result):
-                await result
+                await run_user_code(result)
 
     async def _wait_for_slot(self) -> None:
         loop = asyncio.get_running_loop()

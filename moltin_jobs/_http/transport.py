@@ -349,12 +349,7 @@ class Transport:
                 async with self.throttle.head_of_queue:
                     await self.throttle.cooldown.wait()
                     attempt.token = await self._tokens.get(attempt.queued_at, attempt.rejected)
-                    if attempt.is_ending:  # which the auth callable has ignored
-                        raise asyncio.CancelledError
                     now = await self.throttle.acquire()
-            if attempt.is_ending:  # which the limiter has ignored
-                self.throttle.release(now)
-                raise asyncio.CancelledError
             if self.is_http_closed:
                 self.throttle.release(now)
                 raise SessionClosedError(HTTP_SESSION_CLOSED)

@@ -179,11 +179,6 @@ class Operation:
             finally:
                 del reason
 
-    @property
-    def is_ending(self) -> bool:
-        """Whether the task was cancelled in this block. Code of the user may have ignored that."""
-        return self._task is not None and self._task.cancelling() > self._cancelling
-
     def end_at(self, when: float) -> None:
         """End the block with `timeout_error` at ``when``; ``math.inf`` means never."""
         self.ends_at = when

@@ -131,8 +131,7 @@ class Actor:
         """Check that a cancellation has ended the call at once."""
         if self.cancelled_at is None:
             return
-        is_turned = self.session_plan.is_stubborn and isinstance(error, UserError)
-        if not isinstance(error, asyncio.CancelledError) and not is_turned:
+        if not isinstance(error, asyncio.CancelledError):
             self.context.violate(f"{self} was cancelled and has ended as if it was not")
         late = self.context.now() - self.cancelled_at
         if late > self.context.slack(self.plan.session):
