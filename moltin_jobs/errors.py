@@ -195,8 +195,8 @@ class JobTimeoutError(MoltinJobsError, TimeoutError):
             subject = f"{job_label(kind)} {job_id}"
         details = [] if job is None else [f"last status {single_line(job.status)!r}"]
         if polls:
-            have_failed = "failed " if job is None and last_error is not None else ""
-            details += [f"{polls} {have_failed}poll{'s' if polls > 1 else ''}"]
+            no_success = " without success" if job is None and last_error is not None else ""
+            details += [f"{polls} poll{'s' if polls > 1 else ''}{no_success}"]
         if queued is not None:
             details += [f"{ordinal(queued.position)} in the queue"]
         if queued is not None and queued.expected_end is not None:

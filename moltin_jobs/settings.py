@@ -108,7 +108,11 @@ class RateLimiter(Protocol):
     """Limiter that a session can share with other processes, passed as ``rate_limit``."""
 
     async def acquire(self) -> object:
-        """Return when one more request may be sent. The session calls this once per request."""
+        """Return when one more request may be sent.
+
+        The session calls this once for each request, and once more if a cooldown has come in
+        between.
+        """
 
 
 class PausableRateLimiter(RateLimiter, Protocol):

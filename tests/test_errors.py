@@ -380,8 +380,8 @@ class TestMessages:
                     polls=3,
                     last_error=TransportError("job a", "reset", "Try again."),
                 ),
-                "job a did not end within 0.25 s (3 failed polls, last error: job a: reset. Try "
-                "again). Wait again, or use a longer timeout.",
+                "job a did not end within 0.25 s (3 polls without success, last error: job a: "
+                "reset. Try again). Wait again, or use a longer timeout.",
                 id="timeout-never-seen",
             ),
             pytest.param(
