@@ -21,7 +21,7 @@ from .worlds import HARMLESS, JobPlan
 _SILENT = HARMLESS | {"clock", "disk", "files"}
 """Features with which each request gets a response, unless the service is away."""
 _SENT = _SILENT | {"bursts", "errors", "outage"}
-"""Features with which each request is sent that a session with a fixed token makes."""
+"""Features with which each request is sent for which the session has a token."""
 _MOMENT = 1e-6
 _LIST_OUTAGE = 75.0
 """Seconds of outage that lists may add to those that a wait tolerates: more than two intervals of
@@ -75,10 +75,7 @@ def _check_final_poll(actor: Actor, job: JobPlan) -> None:
     context, plan = actor.context, actor.session_plan
     if not context.world.features <= _SENT or not context.is_simulated:
         return
-    has_token = plan.auth == "token" or (
-        plan.auth == "credentials" and context.world.features <= _SILENT
-    )
-    if not has_token or plan.options["request_timeout"] <= context.round_trip:
+    if not _has_token(actor) or plan.options["request_timeout"] <= context.round_trip:
         return
     if context.now() >= actor.started_at + actor.plan.options["timeout"] - _MOMENT:
         return
@@ -91,6 +88,16 @@ def _check_final_poll(actor: Actor, job: JobPlan) -> None:
     )
     if not is_polled:
         context.violate(f"{actor}: JobTimeoutError for {job.id} without a final poll")
+
+
+def _has_token(actor: Actor) -> bool:
+    """Return whether the session of a wait has a token, which it need not refresh."""
+    context = actor.context
+    if actor.session_plan.auth == "token":
+        return True
+    return "errors" not in context.world.features and any(
+        request.session == actor.plan.session and request.token for request in context.wire.requests
+    )
 
 
 def _final_poll_at(actor: Actor) -> float:

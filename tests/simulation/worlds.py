@@ -320,7 +320,7 @@ def draw_weather(draw: Draw, features: frozenset[str]) -> Weather:
     """Draw the state of the network."""
     latency = jitter = handshake = 0.0
     if "latency" in features:
-        latency = draw.random.choice([0.01, 0.125, 0.25])
+        latency = draw.random.choice([0.01, 0.05, 0.125, 0.25])
         jitter = draw.random.choice([0.0, 0.02, 0.2])
     if "handshakes" in features:
         handshake = draw.random.choice([0.1, 0.5, 0.9])
@@ -400,6 +400,7 @@ def draw_actors(
     """Draw the actors."""
     count = part("actors").random.choice([2, 5, 10, 20, 40])
     ends = expected_ends(jobs)
+    is_crowd = part("crowd").chance(0.3)  # all ask for the same job
     actors = []
     for number in range(count):
         draw = part(f"actor {number}")
@@ -408,10 +409,13 @@ def draw_actors(
         if operation in ("download", "file", "address"):
             fitting = tuple(job for job in jobs if job.kind in WITH_FILES) or jobs
         job = draw.random.choice(fitting)
+        if is_crowd:
+            job = fitting[-1]
         if operation == "file" and jobs[0].id == BIG_JOB and draw.chance(0.3):
             job = jobs[0]
         at = 0.0 if draw.chance(0.3) else draw.seconds(0, length * 0.8)
-        timeout = draw.random.choice([None, draw.short(length), draw.seconds(0.25, 3.0)])
+        timeouts = [None, draw.short(length), draw.seconds(0.25, 3.0), draw.seconds(8.0, 20.0)]
+        timeout = draw.random.choice(timeouts)
         left = ends[job.id] - at
         if "deadlines" in features and 0 < left < math.inf:
             timeout = left + draw.random.choice([0.25, 0.5, 1.0, draw.seconds(-0.5, 1.5), 1.2])
