@@ -10,6 +10,9 @@ from yarl import URL
 
 from ..errors import ConfigurationError, TransportError, describe, single_line
 
+_INVALID_URL_ERRORS = (ValueError, IndexError)
+"""Exceptions of yarl for an invalid URL. The second one is for ``https://[::1]@``."""
+
 
 def parse_base_url(text: object, name: str = "base_url") -> URL:
     """Return the base URL of the API, to which tokens are sent.
@@ -37,7 +40,7 @@ def parse_url(text: str) -> URL | None:
     try:
         url = URL(text)
         _check_host(url)
-    except ValueError:
+    except _INVALID_URL_ERRORS:
         return None
     return url if text.isprintable() and " " not in text else None
 
@@ -66,7 +69,7 @@ def check_file_url(
         if url.scheme and url.host:
             origin = single_line(f"{url.scheme}://{url.raw_host}")
             reason = f"refusing to download from {origin}: only https is allowed"
-    except ValueError:
+    except _INVALID_URL_ERRORS:
         pass
     advice = "Report this to the service's support."
     raise TransportError(description, reason, advice, retryable=False, job_id=job_id)
@@ -76,7 +79,7 @@ def join_redirect(url: URL, location: str) -> str:
     """Return the target of a redirect from ``url``."""
     try:
         return str(url.join(_exact_url(location)))
-    except ValueError:
+    except _INVALID_URL_ERRORS:
         return location
 
 

@@ -77,11 +77,12 @@ def test_invalid_base_url_option_exits_with_2_and_is_named(store: Simulator) -> 
     assert not store.requests
 
 
+@pytest.mark.parametrize("address", ["http://example.com", "https://[::1]@"])
 def test_invalid_base_url_variable_exits_with_2_and_is_named(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     monkeypatch.setenv("EPCC_ACCESS_TOKEN", "token")
-    monkeypatch.setenv("EPCC_API_BASE_URL", "http://example.com")
+    monkeypatch.setenv("EPCC_API_BASE_URL", address)
     result = run("get", "a")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith("error: EPCC_API_BASE_URL must be https://HOST")

@@ -112,13 +112,14 @@ async def test_proxy_that_rejects_the_credentials_is_named(
 
 @pytest.mark.usefixtures("_service_elsewhere")
 @pytest.mark.parametrize(
-    "address", ["proxy:3128", "https://proxy:3128", "socks5://proxy", "http://proxy:99999"]
+    "address",
+    ["proxy:3128", "https://proxy:3128", "socks5://proxy", "http://proxy:99999", "http://[::1]@"],
 )
 def test_proxy_that_is_unusable_exits_with_2(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setenv("HTTPS_PROXY", address.replace("//", "//user:hush@"))
     result = run("list")
     assert (result.exit_code, result.stdout) == (2, "")
-    value = repr(address.rpartition("//")[2] if "//" in address else address)
+    value = repr(address.rpartition("@")[2].rpartition("//")[2])
     assert result.stderr == f"error: HTTPS_PROXY must be http://HOST:PORT, not {value}\n"
 
 

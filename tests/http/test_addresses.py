@@ -46,6 +46,7 @@ def test_base_url_over_https_or_to_loopback_is_accepted(base_url: str) -> None:
         "https://api.moltin.com:99999",
         "https://api.moltin.com:port",
         "https://[::1",
+        "https://[::1]@",
         "https://api..moltin.com",
         f"https://{'a' * 64}.example",
         "https://api.moltin.com?region=eu",
@@ -178,6 +179,7 @@ class TestFileUrl:
             "https://files..example/the-signature",
             f"https://{'a' * 64}.example/the-signature",
             "https://[::1/the-signature",
+            "https://[::1]@/the-signature",
             "https://files.example/the-signature\ud800",
             "no address, but the-signature",
         ],
@@ -201,6 +203,7 @@ class TestFileUrl:
         ("c d", "https://files.example/a/c%20d"),
         ("?x=%2f", "https://files.example/a/b?x=%2f"),
         ("https://[::1", "https://[::1"),
+        ("https://[::1]@", "https://[::1]@"),
     ],
 )
 def test_redirect_target_is_kept_as_received(location: str, expected: str) -> None:

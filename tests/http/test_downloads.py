@@ -218,6 +218,7 @@ class TestRequest:
                 "refusing to download from ftp://127.0.0.1: only https is allowed",
             ),
             ("http://[/a.csv?hush", "its address is invalid"),
+            ("https://[::1]@/a.csv?hush", "its address is invalid"),
             ("https://.a..example/a.csv?hush", "its address is invalid"),
             (f"https://{'a' * 80}.example/a.csv?hush", "its address is invalid"),
         ],
