@@ -87,12 +87,16 @@ class FileResponse(HttpOperation):
             TransportError: the file could not be received, or is too large.
         """
         with self:
-            piece = next(self._pieces, b"")
+            while not (piece := next(self._pieces, None)):
+                if piece is not None:
+                    await asyncio.sleep(0)  # thousands of empty pieces may follow
+                elif chunk := await self._receive():
+                    self._pieces = self._decode(chunk)
+                else:
+                    piece = b""
+                    break
             if piece:
                 await asyncio.sleep(0)  # decoded bytes may be a thousand times those received
-            while not piece and (chunk := await self._receive()):
-                self._pieces = self._decode(chunk)
-                piece = next(self._pieces, b"")
         if not piece and not self._decoder.is_complete:
             raise self.error("its compressed content is truncated", _TRY_AGAIN)
         self._size += len(piece)

@@ -628,11 +628,10 @@ class TestContentCoding:
             ("gzip", gzipped(CSV)),
             ("x-gzip", gzipped(CSV)),
             ("deflate", zlib.compress(CSV)),
-            ("gzip, gzip", gzipped(gzipped(CSV))),
             ("aws-chunked,gzip", gzipped(CSV)),
-            ("gzip\r\nContent-Encoding: deflate", zlib.compress(gzipped(CSV))),
+            ("aws-chunked\r\nContent-Encoding: gzip", gzipped(CSV)),
         ],
-        ids=["gzip", "x-gzip", "deflate", "gzip twice", "aws-chunked", "two headers"],
+        ids=["gzip", "x-gzip", "deflate", "aws-chunked", "two headers"],
     )
     @pytest.mark.parametrize("auto_decompress", [False, True])
     async def test_encoded_file_is_decoded(
@@ -663,11 +662,20 @@ class TestContentCoding:
             await session.download("a", destination)
         assert destination.read_bytes() == content
 
-    @pytest.mark.parametrize("coding", ["br", "zstd", "gzip, br"])
+    @pytest.mark.parametrize(
+        "coding",
+        [
+            "br",
+            "zstd",
+            "gzip, br",
+            "\r\nContent-Encoding: ".join([",".join(["gzip"] * 1600)] * 30),
+        ],
+        ids=["br", "zstd", "two", "48,000"],
+    )
     async def test_unsupported_coding_is_an_error(self, destination: Path, coding: str) -> None:
         async with FileHost(encoded(coding, CSV)) as host, host.session() as session:
             with pytest.raises(
-                TransportError, match=r"the content encoding '\w+' is not .+\. Report this"
+                TransportError, match=r"the content encoding '[\w, ]+' is not .+\. Report this"
             ) as caught:
                 await session.download("a", destination)
         assert caught.value.retryable is False

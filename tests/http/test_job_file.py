@@ -155,6 +155,14 @@ class TestContent:
         assert max(map(len, chunks)) <= 1 << 18
         assert next(turns) >= len(chunks) - 2, "other tasks run between two chunks"
 
+    @each_reading
+    async def test_empty_members_of_gzip_let_other_tasks_run(self, reading: Reading) -> None:
+        content = gzipped(b"") * 10_000 + gzipped(CSV)
+        async with FileHost(send(http(content, headers=GZIP))) as host, host.session() as session:
+            async with session.open_file("a") as file, count_turns() as turns:
+                await reading(file)
+        assert next(turns) >= 10_000
+
     async def test_file_of_unknown_length_is_read(self) -> None:
         response = send(unframed(CSV, "Connection: close\r\n"), close=True)
         async with FileHost(response) as host, host.session() as session:
