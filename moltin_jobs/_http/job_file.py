@@ -91,7 +91,7 @@ class JobFile(AsyncIterator[bytes]):
 
         Raises:
             TransportError: in addition to the errors of `read`, the file is not UTF-8, a field is
-                longer than ``csv.field_size_limit()``, or a line is longer than 8 times that.
+                longer than ``csv.field_size_limit()``, or a row is longer than 8 times that.
         """
         return _Rows(self._opened(), self._read_from)
 

@@ -5,6 +5,7 @@ import io
 import itertools
 import operator
 import random
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -133,19 +134,52 @@ def test_rows_before_a_field_that_is_too_long_are_returned(size: int) -> None:
         next(rows)
 
 
-@pytest.mark.parametrize("start", ["", "a\n", 'a\n"\n'], ids=["header", "row", "record"])
-def test_line_that_does_not_end_is_an_error(start: str) -> None:
-    columns = itertools.repeat(b"x" * 4095 + b",", 1 << 14)
+@pytest.mark.parametrize(
+    ("start", "repeated"),
+    [
+        ("", b"x" * 4095 + b","),
+        ("a\n", b"x" * 4095 + b","),
+        ("", b'"\n",' * 1024),
+        ("a\n", b'"\n",' * 1024),
+        ('a\n"\n"\n', b'"\n",' * 1024),
+    ],
+    ids=["header", "row", "header of many lines", "row of many lines", "second row"],
+)
+def test_row_that_does_not_end_is_an_error(start: str, repeated: bytes) -> None:
+    chunks = itertools.repeat(repeated, 1 << 14)
     line = start.count("\n") + 1
-    with pytest.raises(ValueError, match=rf"^line {line} is too long$"):
-        list(parse(itertools.chain([start.encode()], columns)))
-    assert sum(map(len, columns)) > 60 << 20, "the rest of the file has not been read"
+    with pytest.raises(ValueError, match=rf"^line {line}: the row is too long$"):
+        list(parse(itertools.chain([start.encode()], chunks)))
+    assert sum(map(len, chunks)) > 60 << 20, "the rest of the file has not been read"
 
 
-def test_long_line_is_accepted() -> None:
-    fields = ["x" * (LIMIT - 1)] * 8
-    content = f"{','.join(fields)}\n{','.join(fields)}\n".encode()
-    assert list(parse(split(content, 4096))) == expected_rows(content.decode())
+@pytest.mark.parametrize("size", [1000, 4096, 1 << 18, 1 << 22])
+@pytest.mark.parametrize("end", ["\n", ""], ids=["line end", "no line end"])
+@pytest.mark.parametrize("field", ["x" * 99, '"' + "\n" * 97 + '"'], ids=["line", "lines"])
+def test_longest_size_of_a_row_is_the_same_in_chunks_of_any_size(
+    field: str, end: str, size: int
+) -> None:
+    fields = f"{field}," * (8 * LIMIT // 100)
+    longest = fields + "x" * (8 * LIMIT - len(fields) - len(end)) + end
+    start = "a\n1\n\n"
+    content = f"{start}{longest}"
+    assert list(parse(split(content.encode(), size))) == expected_rows(content)
+    rows = parse(split(f"{start}{fields}x{longest[len(fields) :]}2\n".encode(), size))
+    assert next(rows) == {"a": "1"}
+    with pytest.raises(ValueError, match=r"^line 4: the row is too long$"):
+        next(rows)
+
+
+def test_empty_lines_between_rows_have_no_limit_and_take_no_memory() -> None:
+    chunks = [b"a\n1\n", *[b"\r\n" * 1024] * (5 * LIMIT // 1024), b"2\n"]
+    tracemalloc.start()
+    try:
+        rows = list(parse(chunks))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert rows == [{"a": "1"}, {"a": "2"}]
+    assert peak < 1 << 20
 
 
 def test_quote_that_is_not_closed_ends_at_the_longest_field() -> None:
