@@ -14,7 +14,7 @@ from .file_response import FileResponse
 T = TypeVar("T")
 
 _ROWS_BETWEEN_PAUSES = 1000
-"""Rows after which other tasks of the event loop run."""
+"""Rows of less than 20 columns after which other tasks of the event loop run."""
 _NOT_OPEN = "this JobFile is not open: use 'async with session.open_file(job) as file'"
 _FAILED = "a read of this JobFile has failed or was cancelled: open the file again"
 _CLOSED = "this JobFile is closed, since its 'async with' block has ended: open the file again"
@@ -140,8 +140,9 @@ class _Rows(AsyncIterator[Row]):
         self._rows_since_pause = 0
 
     async def __anext__(self) -> Row:
-        self._rows_since_pause += 1
-        if self._rows_since_pause == _ROWS_BETWEEN_PAUSES:  # one chunk may have 100,000 rows
+        # One chunk may have 100,000 rows. A row of one byte has all columns of the header.
+        self._rows_since_pause += 1 + len(self._parser.header or ()) // 20
+        if self._rows_since_pause >= _ROWS_BETWEEN_PAUSES:
             self._rows_since_pause = 0
             await asyncio.sleep(0)
         row = await self._read_from(self._read_row)

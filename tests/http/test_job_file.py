@@ -93,6 +93,21 @@ class TestContent:
                     assert len([row async for row in rows]) == 49_999
         assert next(turns) >= 49
 
+    @pytest.mark.parametrize(
+        "header",
+        [",".join(map(str, range(10_000))), "," * 9999],
+        ids=["distinct names", "empty names"],
+    )
+    async def test_short_rows_under_a_wide_header_let_other_tasks_run(self, header: str) -> None:
+        content = f"{header}\n".encode() + b"1\n" * 101
+        async with FileHost(send(http(content))) as host, host.session() as session:
+            async with session.open_file("a") as file:
+                rows = file.rows()
+                await anext(rows)
+                async with count_turns() as turns:
+                    assert len([row async for row in rows]) == 100
+        assert next(turns) >= 49
+
     async def test_chunks_are_the_bytes_of_the_file(self) -> None:
         content = random.randbytes(3 << 20)
         async with FileHost(send(http(content))) as host, host.session() as session:
