@@ -68,7 +68,7 @@ async def _open_session(base_url: str | None) -> AsyncIterator[JobsSession]:
     # the secrets.
     is_loopback = api is not None and api.scheme == "http"
     if api is not None and not is_loopback and not urllib.request.proxy_bypass(api.host or ""):
-        _check_proxy(urllib.request.getproxies().get("https", ""))
+        _check_proxies()
     async with aiohttp.ClientSession(
         cookie_jar=aiohttp.DummyCookieJar(), trust_env=not is_loopback
     ) as http_session:
@@ -77,12 +77,18 @@ async def _open_session(base_url: str | None) -> AsyncIterator[JobsSession]:
             yield session
 
 
-def _check_proxy(proxy: str) -> None:
-    """Reject the address of a proxy that aiohttp would ignore or misread."""
-    url = parse_url(proxy)
-    if proxy and (url is None or url.scheme != "http"):
-        address = describe(proxy.rpartition("@")[2])  # without credentials
-        raise ConfigurationError(f"HTTPS_PROXY must be http://HOST:PORT, not {address}")
+def _check_proxies() -> None:
+    """Reject addresses of proxies that aiohttp would ignore or misread.
+
+    It uses the proxy for https only, and reads those for other schemes.
+    """
+    for scheme, proxy in urllib.request.getproxies().items():
+        url = parse_url(proxy)
+        is_misread = url is None and scheme in ("http", "ws", "wss")
+        if is_misread or (scheme == "https" and (url is None or url.scheme != "http")):
+            address = describe(proxy.rpartition("@")[2])  # without credentials
+            name = f"{scheme.upper()}_PROXY"
+            raise ConfigurationError(f"{name} must be http://HOST:PORT, not {address}")
 
 
 class _OutputHandler(logging.Handler):

@@ -123,6 +123,18 @@ def test_proxy_that_is_unusable_exits_with_2(monkeypatch: pytest.MonkeyPatch, ad
     assert result.stderr == f"error: HTTPS_PROXY must be http://HOST:PORT, not {value}\n"
 
 
+@pytest.mark.usefixtures("_service_elsewhere")
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "ws_proxy", "wss_proxy"])
+def test_proxy_for_another_scheme_that_is_invalid_exits_with_2(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "http://proxy:99999")
+    result = run("list")
+    assert (result.exit_code, result.stdout) == (2, "")
+    expected = f"error: {name.upper()} must be http://HOST:PORT, not 'http://proxy:99999'\n"
+    assert result.stderr == expected
+
+
 async def test_unusable_proxy_is_ignored_for_hosts_without_proxy(
     service: Service, tmp_path: Path
 ) -> None:
