@@ -84,12 +84,10 @@ async def export(
     outcome = await save_file(
         session, job_id, path, output, timeout=timeout, started_at=started_at, wait=True
     )
-    code = output.print_outcome(job_id, outcome)
+    code = _print_outcome(output, job_id, outcome, resume)
     if empty_ok and isinstance(outcome, NoResultsError):
         output.print_hint("no order matched: no file was written")
         return 0
-    if not isinstance(outcome, Path | JobFailedError | JobNotFoundError):
-        output.print_note(f"to continue: {resume}")
     return code
 
 
@@ -129,7 +127,14 @@ async def publish(
     )
     if isinstance(outcome, MoltinJobsError) and not release_id:
         raise outcome
-    code = output.print_outcome(release_id, outcome)
-    if not isinstance(outcome, Job | JobFailedError | JobNotFoundError):
+    return _print_outcome(output, release_id, outcome, resume)
+
+
+def _print_outcome(
+    output: Output, job_id: str, outcome: Job | Path | MoltinJobsError, resume: str
+) -> int:
+    """Print the outcome, and how to continue unless the job has ended. Return the exit code."""
+    code = output.print_outcome(job_id, outcome)
+    if not isinstance(outcome, Job | Path | JobFailedError | JobNotFoundError):
         output.print_note(f"to continue: {resume}")
     return code
