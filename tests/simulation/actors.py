@@ -131,7 +131,8 @@ class Actor:
         """Check that a cancellation has ended the call at once."""
         if self.cancelled_at is None:
             return
-        if not isinstance(error, asyncio.CancelledError):
+        is_turned = self.session_plan.turns_cancellations and isinstance(error, UserError)
+        if not isinstance(error, asyncio.CancelledError) and not is_turned:
             self.context.violate(f"{self} was cancelled and has ended as if it was not")
         late = self.context.now() - self.cancelled_at
         if late > self.context.slack(self.plan.session):

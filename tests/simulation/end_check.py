@@ -106,9 +106,12 @@ def _check_creation(actor: Actor, job_ids: Sequence[str]) -> None:
         context.violate(f"{actor}: {actor.result!r}, but {job_ids} were created")
     elif actor.outcome not in ("result", "CancelledError") and job_ids and not may_repeat:
         is_named = job_ids[0] in actor.message or _ADVICE in actor.message
-        # An exception of the user's own code that several calls share names no job.
-        is_logged = actor.outcome == "UserError" and job_ids[0] in context.logged_ids
-        if not is_named and not is_logged:
+        # An exception of the user's own code names no job if several calls share it, or if it has
+        # replaced the end of the creation.
+        is_foreign = actor.outcome == "UserError" and (
+            job_ids[0] in context.logged_ids or actor.session_plan.turns_cancellations
+        )
+        if not is_named and not is_foreign:
             context.violate(f"{actor}: {actor.message!r} does not name {job_ids[0]}")
 
 

@@ -36,7 +36,7 @@ from .network import Weather
 from .operations import OPERATIONS
 from .secrets_check import CLIENT_SECRET, TOKEN, LogCheck
 from .service import EPOCH, REDIS_LIMIT
-from .user_code import TokenCallable, UserLimiter
+from .user_code import StubbornMiddleware, TokenCallable, UserLimiter
 from .wire import SESSION_HEADER
 from .worlds import ActorPlan, Disturbance, SessionPlan, World
 
@@ -224,7 +224,9 @@ class WorldRun:
         number = len(self.sessions)
         options = dict(plan.options)
         if "http_session" in options:
-            http = aiohttp.ClientSession()
+            chance = random.Random(f"middleware {self.world.seed} {number}")
+            middlewares = (StubbornMiddleware(chance),) if plan.is_stubborn else ()
+            http = aiohttp.ClientSession(middlewares=middlewares)
             stack.push_async_callback(http.close)
             options["http_session"] = http
         session = JobsSession(

@@ -6,6 +6,8 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
+import aiohttp
+
 from moltin_jobs import Job
 
 from .secrets_check import TOKEN
@@ -66,6 +68,24 @@ class UserLimiter:
                 await ignore_cancellation(self._random)
             else:
                 await asyncio.Event().wait()
+
+
+class StubbornMiddleware:
+    """Middleware of a user's HTTP session, which may turn a cancellation into an exception."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._random = chance
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Send a request."""
+        try:
+            return await handler(request)
+        except asyncio.CancelledError:
+            if self._random.random() < 0.5:
+                raise UserError from None
+            raise
 
 
 async def ignore_cancellation(chance: random.Random) -> None:

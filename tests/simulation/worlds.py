@@ -109,6 +109,11 @@ class SessionPlan:
     """Level of the log records."""
 
     @property
+    def turns_cancellations(self) -> bool:
+        """Whether a middleware of its HTTP session turns cancellations into exceptions."""
+        return self.is_stubborn and "http_session" in self.options
+
+    @property
     def is_slow(self) -> bool:
         """Whether its own rate limit delays even a few requests, or some that were cancelled."""
         return self.limiter in ("1", "3")
