@@ -220,26 +220,14 @@ class StubbornLimiter:
         await asyncio.sleep(0.1)
 
 
-class TestAuthCallableThatIgnoresCancellation:
-    async def test_cancelled_caller_does_not_wait_for_the_limiter(
-        self, simulator: Simulator
-    ) -> None:
-        async def auth() -> str:
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.sleep(50)
-            return simulator.token
-
-        async with JobsSession(
-            auth, base_url=simulator.url, rate_limit=StubbornLimiter(), request_timeout=60
-        ) as session:
-            lookup = asyncio.ensure_future(session.get_job("a"))
-            await asyncio.sleep(1)
-            lookup.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await lookup
-            assert now() == pytest.approx(1, abs=0.01)
-            assert_idle(session)
-        assert simulator.requests == []
+async def cancel_lookup(session: JobsSession) -> None:
+    """Cancel a lookup after a second, and check that nothing is left of it."""
+    lookup = asyncio.ensure_future(session.get_job("a"))
+    await asyncio.sleep(1)
+    lookup.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await lookup
+    assert_idle(session)
 
 
 class TestCodeThatIgnoresCancellation:
@@ -272,12 +260,7 @@ class TestCodeThatIgnoresCancellation:
         async with JobsSession(
             simulator.token, base_url=simulator.url, rate_limit=StubbornLimiter()
         ) as session:
-            lookup = asyncio.ensure_future(session.get_job("a"))
-            await asyncio.sleep(1)
-            lookup.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await lookup
-            assert_idle(session)
+            await cancel_lookup(session)
         assert simulator.requests == []
 
     async def test_cancelled_caller_of_an_auth_callable_takes_no_slot(
@@ -290,15 +273,25 @@ class TestCodeThatIgnoresCancellation:
 
         simulator.add_job("a", ["pending"])
         async with JobsSession(token, base_url=simulator.url, rate_limit=1) as session:
-            lookup = asyncio.ensure_future(session.get_job("a"))
-            await asyncio.sleep(1)
-            lookup.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await lookup
-            assert_idle(session)
+            await cancel_lookup(session)
             await session.get_job("a")
         assert len(simulator.requests) == 1
         assert now() == pytest.approx(6, abs=0.01)  # the callable was called again
+
+    async def test_cancelled_caller_does_not_wait_for_the_limiter(
+        self, simulator: Simulator
+    ) -> None:
+        async def auth() -> str:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(50)
+            return simulator.token
+
+        async with JobsSession(
+            auth, base_url=simulator.url, rate_limit=StubbornLimiter(), request_timeout=60
+        ) as session:
+            await cancel_lookup(session)
+            assert now() == pytest.approx(1, abs=0.01)
+        assert simulator.requests == []
 
 
 class TestConnections:
