@@ -29,8 +29,6 @@ from .worlds import ActorPlan, SessionPlan
 WITH_TIMEOUT = ("wait", "waits", "outcomes", "export", "publish", "download")
 MAY_LEAVE = ("outcomes", "watch", "file")
 """Operations that may end before what they have begun."""
-MAX_LEAD = 1.1
-"""Most time between the final poll of a wait and its deadline, in seconds: with the jitter."""
 Operation = Callable[..., Awaitable[object]]
 """Coroutine function that takes the actor, its session and the options of its plan."""
 
@@ -96,10 +94,8 @@ class Actor:
             )
         self._check_cancellation(error)
         self._check_deadline(error)
-        is_failure = isinstance(error, TransportError | ServerError) and "max_bytes" not in str(
-            error
-        )
-        if is_failure and context.is_undisturbed(self.plan.session):
+        is_expected = "max_bytes" in str(error) or not context.is_undisturbed(self.plan.session)
+        if isinstance(error, TransportError | ServerError) and not is_expected:
             context.violate(f"{self} fails although nothing is wrong: {error}")
 
     async def _call(self, operation: Operation) -> BaseException | None:
@@ -146,8 +142,13 @@ class Actor:
         late = self.context.now() - self.started_at - timeout
         if late > self.context.slack(self.plan.session):
             self.context.violate(f"{self} has ended {late:.6f} s after its deadline")
-        if isinstance(error, JobTimeoutError) and -late > min(0.11 * timeout, MAX_LEAD) + 1e-6:
+        if isinstance(error, JobTimeoutError) and -late > 1.1 * final_poll_lead(timeout) + 1e-6:
             self.context.violate(f"{self} times out {-late:.6f} s early")
+
+
+def final_poll_lead(timeout: float) -> float:
+    """Return the time from the final poll of a wait to its deadline. It may be a tenth longer."""
+    return min(timeout / 10, 1.0)
 
 
 def check_outcome(actor: Actor, outcome: Job | BaseException) -> None:

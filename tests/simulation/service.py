@@ -17,6 +17,7 @@ from typing import Any
 from aiohttp import web
 
 from moltin_jobs.testing import AnyFault, Fault, Simulator
+from moltin_jobs.testing.gateway import FILTER
 
 from .network import Weather
 from .redis_server import RedisServer
@@ -51,7 +52,7 @@ class RecordingSimulator(Simulator):
 
     async def _create_order_job(self, request: web.Request) -> web.Response:
         response = await super()._create_order_job(request)
-        self._record((await request.json())["data"].get("filter"), response)
+        self._record(request[FILTER], response)
         return response
 
     async def _create_release(self, request: web.Request) -> web.Response:

@@ -15,7 +15,7 @@ from moltin_jobs import (
     SessionClosedError,
 )
 
-from .actors import Actor
+from .actors import Actor, final_poll_lead
 from .worlds import HARMLESS, JobPlan
 
 _SILENT = HARMLESS | {"clock", "disk", "files"}
@@ -103,12 +103,7 @@ def _has_token(actor: Actor) -> bool:
 def _final_poll_at(actor: Actor) -> float:
     """Return the first moment at which the final poll of a wait may start."""
     timeout = actor.plan.options["timeout"]
-    return float(actor.started_at + timeout - 1.1 * _lead(timeout) - _MOMENT)
-
-
-def _lead(timeout: float) -> float:
-    """Return the time between the final poll of a wait and its deadline, jitter apart."""
-    return min(timeout / 10, 1.0)
+    return float(actor.started_at + timeout - 1.1 * final_poll_lead(timeout) - _MOMENT)
 
 
 def _check_outage(actor: Actor) -> None:
@@ -144,7 +139,7 @@ def _check_moment(actor: Actor, job: JobPlan, outcome: Job | MoltinJobsError) ->
     if isinstance(outcome, JobFailedError) and not isinstance(outcome, JobCancelledError):
         _check_problems(actor, job, outcome)
     if isinstance(outcome, JobTimeoutError):
-        lead = _lead(actor.plan.options["timeout"])
+        lead = final_poll_lead(actor.plan.options["timeout"])
         if end < _final_poll_at(actor) and lead > 2 * round_trip:
             context.violate(f"{actor}: {outcome!r}, although {job.id} has ended at {end:.6f}")
     elif isinstance(outcome, Job | JobFailedError | SessionClosedError) and (
